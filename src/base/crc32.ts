@@ -1,0 +1,78 @@
+// CRC32 (the polynomial of zlib, gzip and Ethernet), streamed and combined.
+//
+// `@node-rs/crc32` is several times faster than `zlib.crc32` and optional; both give the same numbers (a test
+// compares them). Combining is zlib's: the checksum of A ‖ B follows from those of A and B and the length of B, which
+// lets block checksums give a chunk's digest without touching the bytes again.
+
+import { createRequire } from 'node:module'
+import * as zlib from 'node:zlib'
+import { assert } from './assert.ts'
+
+type Crc32 = (bytes: Uint8Array, seed?: number) => number
+
+const implementation = choose()
+
+/** Continues `seed` (0 to start) over `bytes`. @returns 0 .. 2^32 - 1 */
+export function crc32(bytes: Uint8Array, seed = 0): number {
+  return bytes.length === 0 ? seed : implementation(bytes, seed)
+}
+
+/** The checksum of A ‖ B from the checksums of A and B and the byte length of B (0 .. 2^53 - 1). */
+export function crc32Combine(a: number, b: number, lengthOfB: number): number {
+  return (multiply(powerOfX(lengthOfB), a) ^ b) >>> 0
+}
+
+/**
+ * `crc32Combine` for one fixed length of B: four table look-ups.
+ *
+ * @param lengthOfB  bytes, 0 .. 2^53 - 1
+ */
+export function crc32Combiner(lengthOfB: number): (a: number, b: number) => number {
+  const factor = powerOfX(lengthOfB)
+  const tables = new Uint32Array(4 * 256)
+  for (let byte = 0; byte < 4; byte++) {
+    for (let value = 0; value < 256; value++) tables[byte * 256 + value] = multiply(factor, (value << (8 * byte)) >>> 0)
+  }
+  return (a, b) =>
+    (tables[a & 255]! ^
+      tables[256 + ((a >>> 8) & 255)]! ^
+      tables[512 + ((a >>> 16) & 255)]! ^
+      tables[768 + (a >>> 24)]! ^
+      b) >>>
+    0
+}
+
+const POLYNOMIAL = 0xedb88320
+
+/** x^(8 × bytes) modulo the polynomial, bits reversed as in zlib. */
+function powerOfX(bytes: number): number {
+  assert(Number.isSafeInteger(bytes) && bytes >= 0, 'length out of range')
+  let result = 0x80000000 // x^0
+  let square = 0x00800000 // x^8
+  for (let n = bytes; n > 0; n = Math.floor(n / 2)) {
+    if (n % 2 === 1) result = multiply(square, result)
+    square = multiply(square, square)
+  }
+  return result
+}
+
+/** The product of two polynomials modulo the polynomial, bits reversed. */
+function multiply(a: number, b: number): number {
+  let product = 0
+  let rest = b >>> 0
+  for (let mask = 0x80000000; mask !== 0; mask >>>= 1) {
+    if (a & mask) product ^= rest
+    rest = rest & 1 ? (rest >>> 1) ^ POLYNOMIAL : rest >>> 1
+  }
+  return product >>> 0
+}
+
+function choose(): Crc32 {
+  try {
+    const native = createRequire(import.meta.url)('@node-rs/crc32') as { crc32: Crc32 }
+    if (native.crc32(Buffer.from('123456789')) === 0xcbf43926) return native.crc32
+  } catch {
+    // Optional: a platform without a prebuilt binary uses zlib's.
+  }
+  return zlib.crc32 as Crc32
+}

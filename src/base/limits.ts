@@ -1,0 +1,53 @@
+// Limits: every bound of the system that more than one part must agree on, and what happens at it.
+
+import { KiB, MINUTE_MS, MiB, SECOND_MS } from './units.ts'
+
+/** Bytes of a chunk at most. A full chunk is sealed and the writer goes on in a new one. */
+export const CHUNK_BYTES_MAX = 64 * MiB
+/** The checksum unit of a chunk (GFS §5.2 uses 64 KiB). */
+export const BLOCK_BYTES = 4 * KiB
+/** Data bytes of one pushed piece, of one read reply and so of any frame: more is FRAME_TOO_LARGE. */
+export const PIECE_BYTES = 1 * MiB
+/** Data bytes of a frame at most: a piece or a record of the largest size. */
+export const FRAME_DATA_BYTES_MAX = 16 * MiB + 64 * KiB
+/** Body bytes of a frame at most: more is FRAME_TOO_LARGE. */
+export const FRAME_BODY_BYTES_MAX = 1 * MiB
+/** Nested arrays in a body at most: more is BAD_REQUEST. */
+export const BODY_DEPTH_MAX = 16
+
+/** Files up to this size are packed into shared chunks. */
+export const SMALL_FILE_BYTES_MAX = 256 * KiB
+/** One appended record at most: more is INVALID_ARGUMENT. */
+export const RECORD_BYTES_MAX = 16 * MiB
+/** The record index of a shared chunk at most: then it is CHUNK_FULL. */
+export const RECORD_INDEX_BYTES_MAX = 1 * MiB
+
+/** UTF-8 bytes of a name (a path component). */
+export const NAME_BYTES_MAX = 255
+/** UTF-8 bytes of a path. */
+export const PATH_BYTES_MAX = 4096
+/** Components of a path. */
+export const PATH_DEPTH_MAX = 1000
+/** Bytes of all extended attributes of an inode, names and values. */
+export const ATTRIBUTES_BYTES_MAX = 64 * KiB
+
+/** Wanted replicas of a chunk. */
+export const REPLICAS_MAX = 16
+/** Data directories of one chunkserver. */
+export const DIRECTORIES_MAX = 64
+
+/** Rows that one log record may touch: longer work is several records with a cursor in the state. */
+export const ROWS_PER_RECORD_MAX = 10_000
+/** Replies kept for one session above the floor that its requests carry: then BUSY. */
+export const SESSION_REPLIES_MAX = 1024
+/** A session ends by a record after this much silence, in cluster time. */
+export const SESSION_SILENCE_MS = 10 * MINUTE_MS
+/** Extents that one request may carry. */
+export const EXTENTS_PER_REQUEST_MAX = 8192
+
+/** A seal waits this long for members in another life before it gives up on them (DESIGN §2). */
+export const SEAL_PATIENCE_MS = 60 * SECOND_MS
+/** Orders to delete or cut die this long after the heartbeat they answer, by the server's own clock. */
+export const ORDER_VALID_MS = 5 * SECOND_MS
+/** A master gives no such orders this long after its start. */
+export const ORDER_HOLDBACK_MS = 10 * SECOND_MS
