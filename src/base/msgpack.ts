@@ -8,7 +8,8 @@ import { DfsError } from './errors.ts'
 const packr = new Packr({
   useRecords: false,
   variableMapSize: true,
-  int64AsType: 'auto',
+  // Numbers up to 2^53 - 1, bigint beyond; the package's types don't know the word.
+  int64AsType: 'auto' as 'number',
   encodeUndefinedAsNil: true,
 })
 
