@@ -1,0 +1,729 @@
+// Messages: every request of the protocol, its number, who sends it to whom, and the shape of its body and reply.
+//
+// README.md beside this file has the same table for people; a test compares them. Numbers are never used again;
+// fields are only ever added at the end of a body (`added`, `optional` in schema.ts).
+
+import type { ChunkHandle, ClusterId, DirectoryId, InodeId, Life, ServerId, SessionId } from '../base/ids.ts'
+import { RANDOM_ID_MAX } from '../base/ids.ts'
+import {
+  ATTRIBUTES_BYTES_MAX,
+  CHUNK_BYTES_MAX,
+  DIRECTORIES_MAX,
+  EXTENTS_PER_REQUEST_MAX,
+  PATH_BYTES_MAX,
+  REPLICAS_MAX,
+} from '../base/limits.ts'
+import {
+  type AnyStruct,
+  added,
+  boolean,
+  bytes,
+  document,
+  type Infer,
+  integer,
+  list,
+  optional,
+  struct,
+  text,
+  word,
+} from './schema.ts'
+
+// Fields that many messages share.
+
+const handle = integer<ChunkHandle>(1)
+const handleOrHole = integer<ChunkHandle>(0)
+const inodeId = integer<InodeId>(1)
+const serverId = integer<ServerId>(1, 2 ** 31)
+const directoryId = integer<DirectoryId>(1, RANDOM_ID_MAX)
+const life = integer<Life>(1, RANDOM_ID_MAX)
+const session = integer<SessionId>(1, RANDOM_ID_MAX)
+const version = integer(1, 2 ** 32 - 1)
+const uint = integer(0)
+const crc = integer(0, 2 ** 32 - 1)
+const chunkLength = integer(0, CHUNK_BYTES_MAX)
+const path = text(PATH_BYTES_MAX)
+const name = text(255)
+const address = text(300)
+const label = text(128)
+
+/** Who asks for a change; see Requester in master/operations.ts. */
+export const requester = struct({ session, request: integer(1), floor: uint })
+export const extent = struct({ handle: handleOrHole, offset: uint, length: integer(1) })
+export const sealClaim = struct({ handle, length: chunkLength, digest: crc })
+export const newInode = struct({ mode: integer(0, 0o7777), owner: label, group: label, goal: integer(0, REPLICAS_MAX) })
+export const publish = struct({ path, overwrite: boolean })
+const extents = list(extent, EXTENTS_PER_REQUEST_MAX)
+const seals = list(sealClaim, 64)
+
+/** A member of an open chunk, with where to reach it. */
+export const chainMember = struct({ server: serverId, directory: directoryId, life, address })
+
+/** All that a writer needs for a new chunk: no second question to anybody. */
+export const allocation = struct({
+  handle,
+  version,
+  /** Log index of the allocation record. */
+  logIndex: uint,
+  /** Bytes the chunk may grow to. */
+  chunkBytes: integer(1, CHUNK_BYTES_MAX),
+  shared: boolean,
+  leaseMs: uint,
+  /** Chain order, primary first. */
+  members: list(chainMember, REPLICAS_MAX),
+})
+
+/** Where a chunk can be read. */
+export const chunkLocation = struct({
+  handle,
+  version,
+  isSealed: boolean,
+  /** Of a sealed chunk; 0 while open. */
+  length: chunkLength,
+  digest: crc,
+  shared: boolean,
+  /** Best guess of the best source first; empty: none is known now. */
+  replicas: list(struct({ server: serverId, address, zone: label, rack: label }), REPLICAS_MAX * 4),
+})
+
+export const fileStat = struct({
+  inode: inodeId,
+  isDirectory: boolean,
+  size: uint,
+  /** Replicas wanted; 0 for directories. */
+  goal: integer(0, REPLICAS_MAX),
+  mode: integer(0, 0o7777),
+  owner: label,
+  group: label,
+  mtimeMs: uint,
+  ctimeMs: uint,
+  /** Grows with each change of the bytes; repair does not change it. */
+  contentVersion: uint,
+  /** Extents of a file, entries of a directory. */
+  count: uint,
+  attributes: list(struct({ name: text(255), value: text(ATTRIBUTES_BYTES_MAX) }), 1024),
+})
+
+export const directoryEntry = struct({
+  name,
+  inode: inodeId,
+  isDirectory: boolean,
+  size: uint,
+  goal: integer(0, REPLICAS_MAX),
+  mode: integer(0, 0o7777),
+  owner: label,
+  group: label,
+  mtimeMs: uint,
+})
+
+/** An extent with its place in the file. */
+export const placedExtent = struct({ fileOffset: uint, handle: handleOrHole, offset: uint, length: integer(1) })
+
+const filePage = {
+  stat: fileStat,
+  extents: list(placedExtent, EXTENTS_PER_REQUEST_MAX),
+  /** Every chunk that `extents` names. */
+  chunks: list(chunkLocation, EXTENTS_PER_REQUEST_MAX),
+  /** Extents after these exist: ask again from the end of the last. */
+  more: boolean,
+}
+const changed = struct({ inode: inodeId, size: uint, contentVersion: uint })
+const nothing = struct({})
+
+// What chunkservers and the master tell each other.
+
+const directoryState = word('ok', 'full', 'readonly', 'failed')
+
+export const directoryFacts = struct({
+  directory: directoryId,
+  life,
+  /** Path on the server, for people. */
+  path,
+  state: directoryState,
+  capacityBytes: uint,
+  /** Bytes of chunks here. */
+  usedBytes: uint,
+  /** Bytes that new chunks may take: free space less the reserve. */
+  freeBytes: uint,
+  chunks: uint,
+})
+
+/** What a server says of one replica. `sequence` of the carrying message orders these: older is ignored. */
+export const replicaFacts = struct({
+  handle,
+  version,
+  directory: directoryId,
+  state: word('open', 'fenced', 'sealed', 'corrupt', 'quarantined', 'gone'),
+  /** Sealed: its length; open or fenced: bytes it can prove. */
+  length: chunkLength,
+  /** CRC32 of those bytes for a sealed replica, else 0. */
+  digest: crc,
+})
+
+/** What the master wants done. Orders to cut or delete die after `validMs` of the reply that carries them. */
+export const order = struct({
+  kind: word('seal', 'delete', 'quarantine'),
+  handle,
+  version: integer(0, 2 ** 32 - 1),
+  length: chunkLength,
+  digest: crc,
+  indexDigest: crc,
+})
+
+/** How far the master's history goes; a chunkserver that has seen more refuses orders (MASTER_ROLLED_BACK). */
+export const history = struct({
+  logIndex: uint,
+  /** The operator accepted the loss of everything up to this index; 0: never. */
+  rollbackLostIndex: uint,
+})
+
+interface MessageRow {
+  readonly number: number
+  readonly from: 'client' | 'chunkserver' | 'master'
+  readonly to: 'master' | 'chunkserver'
+  /** Which bodies are followed by raw data bytes. */
+  readonly data: 'none' | 'request' | 'reply'
+  readonly means: string
+  readonly request: AnyStruct
+  readonly reply: AnyStruct
+}
+
+export const Message = {
+  // Client to master: reading. Needs no session.
+  clusterInfo: {
+    number: 100,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'what this cluster is',
+    request: nothing,
+    reply: struct({
+      clusterId: text<ClusterId>(32),
+      chunkBytes: integer(1, CHUNK_BYTES_MAX),
+      goal: integer(1, REPLICAS_MAX),
+      version: label,
+    }),
+  },
+  stat: {
+    number: 101,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'one inode by path',
+    request: struct({ path }),
+    reply: fileStat,
+  },
+  list: {
+    number: 102,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: "a page of a directory, in order of the names' bytes",
+    request: struct({ path, after: optional(name), limit: integer(1, 5000) }),
+    reply: struct({ entries: list(directoryEntry, 5000), more: boolean }),
+  },
+  openForRead: {
+    number: 103,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'a file with its first extents and their locations',
+    request: struct({ path, fromOffset: uint, limit: integer(1, EXTENTS_PER_REQUEST_MAX) }),
+    reply: struct(filePage),
+  },
+  extents: {
+    number: 104,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'further extents of an open file; FILE_CHANGED when its content version is another',
+    request: struct({
+      inode: inodeId,
+      contentVersion: uint,
+      fromOffset: uint,
+      limit: integer(1, EXTENTS_PER_REQUEST_MAX),
+    }),
+    reply: struct(filePage),
+  },
+  locate: {
+    number: 105,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'where chunks are now; unknown handles are left out',
+    request: struct({ handles: list(handle, 1024) }),
+    reply: struct({ chunks: list(chunkLocation, 1024) }),
+  },
+  trashList: {
+    number: 106,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'what was removed and can be restored',
+    request: struct({ after: uint, limit: integer(1, 5000) }),
+    reply: struct({
+      entries: list(
+        struct({ id: integer(1), path, isDirectory: boolean, size: uint, removedMs: uint, expiresInMs: uint }),
+        5000,
+      ),
+      more: boolean,
+    }),
+  },
+  report: {
+    number: 107,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'servers, totals and repair, as `dfs report --json` prints them',
+    request: nothing,
+    reply: struct({ document }),
+  },
+  info: {
+    number: 108,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'extents and chunks of a file, as `dfs info --json` prints them',
+    request: struct({ path }),
+    reply: struct({ document }),
+  },
+  space: {
+    number: 109,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'capacity and what it holds, as `dfs df --json` prints it',
+    request: nothing,
+    reply: struct({ document }),
+  },
+
+  // Client to master: changes, each exactly once by (session, request).
+  makeDirectory: {
+    number: 110,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'a directory, with its parents if wanted',
+    request: struct({ by: requester, path, parents: boolean, inode: newInode }),
+    reply: struct({ inode: inodeId }),
+  },
+  putFile: {
+    number: 111,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'a small or empty file in one record',
+    request: struct({ by: requester, publish, inode: newInode, extents, mtimeMs: uint }),
+    reply: struct({ inode: inodeId }),
+  },
+  openForWrite: {
+    number: 112,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'an unnamed inode to write, or an existing file to append to or splice, with a first chunk if wanted',
+    request: struct({
+      by: requester,
+      path,
+      mode: word('create', 'overwrite', 'append'),
+      inode: newInode,
+      withChunk: boolean,
+      avoid: list(serverId, 64),
+    }),
+    reply: struct({
+      inode: inodeId,
+      size: uint,
+      contentVersion: uint,
+      goal: integer(1, REPLICAS_MAX),
+      allocation: optional(allocation),
+    }),
+  },
+  allocateChunk: {
+    number: 113,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'the next chunk of a writer; seals of full ones ride along',
+    request: struct({ by: requester, inode: inodeId, seals, avoid: list(serverId, 64) }),
+    reply: struct({ allocation }),
+  },
+  commitFile: {
+    number: 114,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: "extents appended, the name given, the writer's hold ended",
+    request: struct({
+      by: requester,
+      inode: inodeId,
+      extents,
+      seals,
+      publish: optional(publish),
+      close: boolean,
+      mtimeMs: uint,
+    }),
+    reply: changed,
+  },
+  spliceFile: {
+    number: 115,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'extents in place of a range of bytes',
+    request: struct({ by: requester, inode: inodeId, offset: uint, extents, seals, mtimeMs: uint }),
+    reply: changed,
+  },
+  truncateFile: {
+    number: 116,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'another size',
+    request: struct({ by: requester, path, size: uint }),
+    reply: changed,
+  },
+  concatFiles: {
+    number: 117,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'files appended to one, and removed',
+    request: struct({ by: requester, path, sources: list(path, 1000) }),
+    reply: changed,
+  },
+  copy: {
+    number: 118,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'a file or tree that shares its chunks (GFS §3.4)',
+    request: struct({ by: requester, from: path, to: path, recursive: boolean, overwrite: boolean }),
+    reply: struct({ inode: inodeId }),
+  },
+  rename: {
+    number: 119,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'a new path',
+    request: struct({ by: requester, from: path, to: path, overwrite: boolean }),
+    reply: struct({ inode: inodeId }),
+  },
+  remove: {
+    number: 120,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'into the trash',
+    request: struct({ by: requester, path, what: word('file', 'emptyDirectory', 'tree'), now: boolean }),
+    reply: struct({ trash: uint }),
+  },
+  setAttributes: {
+    number: 121,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'mode, owner, goal, times, extended attributes',
+    request: struct({
+      by: requester,
+      path,
+      mode: optional(integer(0, 0o7777)),
+      owner: optional(label),
+      group: optional(label),
+      goal: optional(integer(1, REPLICAS_MAX)),
+      mtimeMs: optional(uint),
+      attributes: optional(list(struct({ name: text(255), value: optional(text(ATTRIBUTES_BYTES_MAX)) }), 1024)),
+    }),
+    reply: changed,
+  },
+  restoreTrash: {
+    number: 122,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'out of the trash, to where it was or to `path`',
+    request: struct({ by: requester, trash: integer(1), path: text(PATH_BYTES_MAX) }),
+    reply: struct({ inode: inodeId }),
+  },
+  emptyTrash: {
+    number: 123,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'one entry (or all: 0) due at once',
+    request: struct({ by: requester, trash: uint }),
+    reply: nothing,
+  },
+
+  // Client to master: chunks under way.
+  packingChunk: {
+    number: 130,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'an open shared chunk for small files',
+    request: struct({
+      session,
+      goal: integer(0, REPLICAS_MAX),
+      avoid: list(serverId, 64),
+      notHandle: optional(handle),
+    }),
+    reply: struct({ allocation }),
+  },
+  sealChunk: {
+    number: 131,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'seal an open chunk, for the reason given; answers what the log says',
+    request: struct({ session, handle, suspects: list(serverId, REPLICAS_MAX), reason: text(500) }),
+    reply: struct({ length: chunkLength, digest: crc }),
+  },
+  renewSession: {
+    number: 132,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'the session lives',
+    request: struct({ session }),
+    reply: nothing,
+  },
+  complain: {
+    number: 133,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'a replica gave a wrong or no answer to a reader',
+    request: struct({ handle, server: serverId, code: uint, reason: text(500) }),
+    reply: nothing,
+  },
+
+  // Operators to master.
+  checkpoint: {
+    number: 140,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'write a checkpoint now',
+    request: nothing,
+    reply: struct({ logIndex: uint }),
+  },
+  acceptRollback: {
+    number: 141,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'go on although chunkservers have seen more history',
+    request: nothing,
+    reply: struct({ lostIndex: uint }),
+  },
+
+  // Chunkserver to master.
+  join: {
+    number: 200,
+    from: 'chunkserver',
+    to: 'master',
+    data: 'none',
+    means: 'a chunkserver starts or comes back',
+    request: struct({
+      identity: integer(1, RANDOM_ID_MAX),
+      server: integer(0, 2 ** 31),
+      address,
+      http: address,
+      zone: label,
+      rack: label,
+      directories: list(directoryFacts, DIRECTORIES_MAX),
+      /** The highest log index a master has ever shown it. */
+      seenLogIndex: uint,
+      version: label,
+      pid: uint,
+    }),
+    reply: struct({ server: serverId, heartbeatMs: integer(1), history }),
+  },
+  heartbeat: {
+    number: 201,
+    from: 'chunkserver',
+    to: 'master',
+    data: 'none',
+    means: 'alive, with load and what changed; orders come back',
+    request: struct({
+      sequence: uint,
+      directories: list(directoryFacts, DIRECTORIES_MAX),
+      streams: uint,
+      queuedBytes: uint,
+      changes: list(replicaFacts, 4096),
+    }),
+    reply: struct({
+      heartbeatMs: integer(1),
+      history,
+      validMs: uint,
+      orders: list(order, 4096),
+      wantReport: added(boolean, false),
+    }),
+  },
+  chunkReport: {
+    number: 202,
+    from: 'chunkserver',
+    to: 'master',
+    data: 'none',
+    means: 'all replicas, in parts (GFS §2.6.2)',
+    request: struct({ sequence: uint, isFirst: boolean, isLast: boolean, replicas: list(replicaFacts, 10_000) }),
+    reply: nothing,
+  },
+  leave: {
+    number: 203,
+    from: 'chunkserver',
+    to: 'master',
+    data: 'none',
+    means: 'a graceful stop: maintenance',
+    request: nothing,
+    reply: nothing,
+  },
+
+  // Master to chunkserver, over the connection that the chunkserver opened.
+  fence: {
+    number: 230,
+    from: 'master',
+    to: 'chunkserver',
+    data: 'none',
+    means: 'no more bytes for this chunk, for ever; what is held?',
+    request: struct({ handle, directory: directoryId, life, history }),
+    reply: struct({
+      /** Whether the chunk exists here at all. */
+      exists: boolean,
+      /** Whether the directory is still in the life asked for. */
+      inLife: boolean,
+      /** Bytes held (in life) or provable (else), all accepted writes finished. */
+      length: chunkLength,
+      digest: crc,
+      syncedLength: chunkLength,
+      /** CRC32 of the record index of a shared chunk at `length`. */
+      indexDigest: crc,
+    }),
+  },
+  digestAt: {
+    number: 231,
+    from: 'master',
+    to: 'chunkserver',
+    data: 'none',
+    means: "CRC32 of a fenced or sealed replica's first bytes",
+    request: struct({ handle, length: chunkLength }),
+    reply: struct({ digest: crc, indexDigest: crc }),
+  },
+  seal: {
+    number: 232,
+    from: 'master',
+    to: 'chunkserver',
+    data: 'none',
+    means: 'the log says: this long, this digest; cut what is longer',
+    request: struct({ handle, version, length: chunkLength, digest: crc, indexDigest: crc, history }),
+    reply: struct({ facts: replicaFacts }),
+  },
+
+  // To chunkservers along the chain: from the client to the primary, from each member to the next.
+  openChunk: {
+    number: 300,
+    from: 'client',
+    to: 'chunkserver',
+    data: 'none',
+    means: 'the allocation, told to every member of the chain',
+    request: struct({ clusterId: text<ClusterId>(32), allocation }),
+    reply: nothing,
+  },
+  pushPiece: {
+    number: 301,
+    from: 'client',
+    to: 'chunkserver',
+    data: 'request',
+    means: 'bytes that continue an unshared chunk, down the chain',
+    request: struct({ handle, version, offset: chunkLength }),
+    reply: nothing,
+  },
+  commit: {
+    number: 302,
+    from: 'client',
+    to: 'chunkserver',
+    data: 'none',
+    means: 'bytes up to `length` become readable; `sync`: and durable',
+    request: struct({
+      handle,
+      version,
+      /** 0 from the client; the primary gives it. */
+      serial: uint,
+      length: chunkLength,
+      sync: boolean,
+    }),
+    reply: struct({ length: chunkLength }),
+  },
+  appendShared: {
+    number: 303,
+    from: 'client',
+    to: 'chunkserver',
+    data: 'request',
+    means: 'bytes for a shared chunk; the primary gives the offset, once for each (writer, sequence)',
+    request: struct({ handle, version, writer: session, sequence: integer(1), count: integer(1), sync: boolean }),
+    reply: struct({ offset: chunkLength }),
+  },
+  appendBatch: {
+    number: 304,
+    from: 'chunkserver',
+    to: 'chunkserver',
+    data: 'request',
+    means: 'what the primary has gathered, down the chain',
+    request: struct({
+      handle,
+      version,
+      serial: uint,
+      offset: chunkLength,
+      sync: boolean,
+      entries: list(struct({ writer: session, sequence: integer(1), count: integer(1), length: integer(0) }), 4096),
+    }),
+    reply: nothing,
+  },
+  tail: {
+    number: 305,
+    from: 'client',
+    to: 'chunkserver',
+    data: 'none',
+    means: 'the committed length of an open chunk, from its primary',
+    request: struct({ handle, version }),
+    reply: struct({ length: chunkLength, isSealed: boolean }),
+  },
+  read: {
+    number: 306,
+    from: 'client',
+    to: 'chunkserver',
+    data: 'reply',
+    means: 'whole blocks that hold a range, with their stored checksums',
+    request: struct({ handle, version, offset: chunkLength, length: integer(1, CHUNK_BYTES_MAX) }),
+    reply: struct({
+      /** Chunk offset of the first data byte: a multiple of BLOCK_BYTES. */
+      offset: chunkLength,
+      /** CRC32 of each block, 4 bytes each, little-endian; the last may cover a part of a block. */
+      checksums: bytes(CHUNK_BYTES_MAX / 1024),
+    }),
+  },
+  checksum: {
+    number: 307,
+    from: 'client',
+    to: 'chunkserver',
+    data: 'none',
+    means: 'CRC32 of a range, verified against the stored checksums',
+    request: struct({ handle, version, offset: chunkLength, length: chunkLength }),
+    reply: struct({ digest: crc }),
+  },
+} as const satisfies Record<string, MessageRow>
+
+export type MessageName = keyof typeof Message
+export type RequestOf<K extends MessageName> = Infer<(typeof Message)[K]['request']>
+export type ReplyOf<K extends MessageName> = Infer<(typeof Message)[K]['reply']>
+
+export type Allocation = Infer<typeof allocation>
+export type ChainMember = Infer<typeof chainMember>
+export type ChunkLocation = Infer<typeof chunkLocation>
+export type FileStat = Infer<typeof fileStat>
+export type DirectoryEntry = Infer<typeof directoryEntry>
+export type PlacedExtent = Infer<typeof placedExtent>
+export type DirectoryFacts = Infer<typeof directoryFacts>
+export type ReplicaFacts = Infer<typeof replicaFacts>
+export type Order = Infer<typeof order>
+export type History = Infer<typeof history>
