@@ -1,0 +1,11 @@
+// The real ports together. Only the command lines import this.
+
+import type { Io } from '../io.ts'
+import { nodeClock } from './clock.ts'
+import { nodeDisk } from './disk.ts'
+import { nodeEntropy } from './entropy.ts'
+import { nodeNetwork } from './network.ts'
+
+export function nodeIo(): Io {
+  return { clock: nodeClock, disk: nodeDisk, network: nodeNetwork, entropy: nodeEntropy }
+}
