@@ -1,0 +1,471 @@
+// The bytes of the operation log. This is the only file that reads or writes them; ../../oplog-format.md describes them.
+//
+// A segment is a header page and then batches, each starting on a page of 4 KiB: a batch that is torn by a power cut
+// never shares a page, the unit in which disks and file systems write, with one that was synced before.
+// Numbers are little-endian. Numbers of 8 bytes hold 0 .. 2^53 - 1. What is reserved is zero.
+//
+// Source: LevelDB log_format.md (the shape), SQLite wal.c (salt and chained checksums), Pebble record.go (synced offset).
+
+import { assert } from '../base/assert.ts'
+import { crc32 } from '../base/crc32.ts'
+import type { ClusterId } from '../base/ids.ts'
+import { KiB, MiB } from '../base/units.ts'
+
+export const LOG_FORMAT_VERSION = 1
+export const PAGE_BYTES = 4 * KiB
+export const SEGMENT_HEADER_BYTES = PAGE_BYTES
+export const BATCH_HEADER_BYTES = 128
+export const RECORD_HEADER_BYTES = 24
+/** A batch with its header and padding at most. What does not fit waits in the next one. */
+export const BATCH_BYTES_MAX = 8 * MiB
+/** The payload of one record at most: more is INVALID_ARGUMENT. */
+export const RECORD_PAYLOAD_BYTES_MAX = 1 * MiB
+
+export const SEGMENT_MAGIC = 'DFSOPLOG'
+export const BATCH_MAGIC = 'DFSBATCH'
+
+/** A run of bytes in a header. */
+export interface Field {
+  readonly offset: number
+  readonly bytes: number
+}
+
+const field = (offset: number, bytes: number): Field => ({ offset, bytes })
+
+/** The segment header: 4096 bytes. The tables of these fields in oplog-format.md are compared by a test. */
+export const segmentFields = {
+  magic: field(0, 8),
+  version: field(8, 2),
+  flags: field(10, 2),
+  headerBytes: field(12, 4),
+  clusterId: field(16, 16),
+  segment: field(32, 8),
+  firstIndex: field(40, 8),
+  lastTerm: field(48, 8),
+  previousEnd: field(56, 8),
+  previousCrc: field(64, 4),
+  reserved: field(68, 4),
+  salt: field(72, 8),
+  syncedEnd: field(80, 8),
+  reserved2: field(88, 4004),
+  headerCrc: field(4092, 4),
+} as const satisfies Record<string, Field>
+
+/** The batch header: 128 bytes. */
+export const batchFields = {
+  magic: field(0, 8),
+  kind: field(8, 1),
+  flags: field(9, 1),
+  headerBytes: field(10, 2),
+  batchBytes: field(12, 4),
+  bodyBytes: field(16, 4),
+  recordCount: field(20, 4),
+  clusterId: field(24, 16),
+  salt: field(40, 8),
+  segment: field(48, 8),
+  offset: field(56, 8),
+  firstIndex: field(64, 8),
+  syncedOffset: field(72, 8),
+  syncedIndex: field(80, 8),
+  lastTerm: field(88, 8),
+  previousCrc: field(96, 4),
+  bodyCrc: field(100, 4),
+  reserved: field(104, 20),
+  headerCrc: field(124, 4),
+} as const satisfies Record<string, Field>
+
+/** The record header: 24 bytes, the payload follows. */
+export const recordFields = {
+  payloadBytes: field(0, 4),
+  kind: field(4, 2),
+  version: field(6, 1),
+  flags: field(7, 1),
+  index: field(8, 8),
+  term: field(16, 8),
+} as const satisfies Record<string, Field>
+
+/** What a batch is. 3 is kept for the withdrawal of a suffix (Raft §5.3), which version 1 neither writes nor accepts. */
+export const BatchKind = { data: 1, marker: 2 } as const
+
+export interface SegmentHeader {
+  readonly clusterId: ClusterId
+  /** 1 upward, without gaps. */
+  readonly segment: number
+  /** The index of the first record that this segment can hold. */
+  readonly firstIndex: number
+  /** The term of record `firstIndex - 1`; 0 when there is none. */
+  readonly lastTerm: number
+  /** Where the segment before truly ends, bytes: what stands behind is no part of the log. 0 in the first segment. */
+  readonly previousEnd: number
+  /** The chain checksum of the segment before at `previousEnd`; 0 in the first segment. */
+  readonly previousCrc: number
+  /** 48 random bits drawn for this segment: no payload and no older file can pretend to be its batch. */
+  readonly salt: number
+  /** Bytes of this file that were synced before it got its name: the header and the batches it was born with. */
+  readonly syncedEnd: number
+  /** The header's own checksum: the start of the segment's chain. */
+  readonly crc: number
+}
+
+export interface BatchHeader {
+  readonly kind: number
+  readonly flags: number
+  /** The whole batch with header and padding: a multiple of 4096. */
+  readonly batchBytes: number
+  /** The records, without header and padding. */
+  readonly bodyBytes: number
+  readonly recordCount: number
+  readonly clusterId: ClusterId
+  readonly salt: number
+  readonly segment: number
+  /** Where in its segment the batch stands. */
+  readonly offset: number
+  /** The index of its first record; of the next one in a marker. */
+  readonly firstIndex: number
+  /** Every byte of this segment below was durable when the batch was written. */
+  readonly syncedOffset: number
+  /** Every record up to this index was durable when the batch was written. */
+  readonly syncedIndex: number
+  /** The term of the last record up to and with this batch. */
+  readonly lastTerm: number
+  /** The header checksum of the batch before; of the segment for the first batch. */
+  readonly previousCrc: number
+  /** Over everything behind the header, padding too. */
+  readonly bodyCrc: number
+  /** The header's own checksum, which covers `bodyCrc`: what the next batch chains to. */
+  readonly crc: number
+}
+
+/** One record. The log knows nothing of what `kind`, `version` and `payload` mean. */
+export interface LogRecord {
+  /** 1 upward, contiguous, across segments too. */
+  readonly index: number
+  /** Never less than that of the record before. */
+  readonly term: number
+  /** 0 .. 65535. */
+  readonly kind: number
+  /** 0 .. 255: the encoding of the payload. */
+  readonly version: number
+  /** 0 .. 255. */
+  readonly flags: number
+  /** A view of the reader's buffer: valid until the next batch is read. */
+  readonly payload: Buffer
+}
+
+/** Why bytes are not a header: not one at all, or one of a format that this program does not know. */
+export type HeaderFault = 'damaged' | 'newer'
+
+/** A new page that the caller owns. */
+export function encodeSegmentHeader(header: Omit<SegmentHeader, 'crc'>): { page: Buffer; crc: number } {
+  const page = Buffer.alloc(SEGMENT_HEADER_BYTES)
+  page.write(SEGMENT_MAGIC, 0, 'latin1')
+  put(page, 0, segmentFields.version, LOG_FORMAT_VERSION)
+  put(page, 0, segmentFields.headerBytes, SEGMENT_HEADER_BYTES)
+  page.write(header.clusterId, segmentFields.clusterId.offset, 'hex')
+  put(page, 0, segmentFields.segment, header.segment)
+  put(page, 0, segmentFields.firstIndex, header.firstIndex)
+  put(page, 0, segmentFields.lastTerm, header.lastTerm)
+  put(page, 0, segmentFields.previousEnd, header.previousEnd)
+  put(page, 0, segmentFields.previousCrc, header.previousCrc)
+  put(page, 0, segmentFields.salt, header.salt)
+  put(page, 0, segmentFields.syncedEnd, header.syncedEnd)
+  const crc = crc32(page.subarray(0, segmentFields.headerCrc.offset))
+  put(page, 0, segmentFields.headerCrc, crc)
+  return { page, crc }
+}
+
+/** Reads the header page at the start of `bytes`. */
+export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | HeaderFault {
+  if (bytes.length < SEGMENT_HEADER_BYTES) return 'damaged'
+  const crc = get(bytes, 0, segmentFields.headerCrc)
+  if (bytes.toString('latin1', 0, 8) !== SEGMENT_MAGIC) return 'damaged'
+  if (crc !== crc32(bytes.subarray(0, segmentFields.headerCrc.offset))) return 'damaged'
+  if (get(bytes, 0, segmentFields.version) !== LOG_FORMAT_VERSION) return 'newer'
+  if (get(bytes, 0, segmentFields.flags) !== 0) return 'newer'
+  if (!isZero(bytes, 0, segmentFields.reserved) || !isZero(bytes, 0, segmentFields.reserved2)) return 'newer'
+  return {
+    clusterId: bytes.toString('hex', 16, 32) as ClusterId,
+    segment: get(bytes, 0, segmentFields.segment),
+    firstIndex: get(bytes, 0, segmentFields.firstIndex),
+    lastTerm: get(bytes, 0, segmentFields.lastTerm),
+    previousEnd: get(bytes, 0, segmentFields.previousEnd),
+    previousCrc: get(bytes, 0, segmentFields.previousCrc),
+    salt: get(bytes, 0, segmentFields.salt),
+    syncedEnd: get(bytes, 0, segmentFields.syncedEnd),
+    crc,
+  }
+}
+
+/**
+ * Reads the batch header at `at`. Only magic and checksum are judged here: any place may be asked for one, since
+ * recovery looks for proofs of a sync behind damage.
+ */
+export function decodeBatchHeader(bytes: Buffer, at: number): BatchHeader | undefined {
+  if (bytes.length - at < BATCH_HEADER_BYTES) return undefined
+  if (bytes.toString('latin1', at, at + 8) !== BATCH_MAGIC) return undefined
+  const crc = get(bytes, at, batchFields.headerCrc)
+  if (crc !== crc32(bytes.subarray(at, at + batchFields.headerCrc.offset))) return undefined
+  const id = at + batchFields.clusterId.offset
+  return {
+    kind: get(bytes, at, batchFields.kind),
+    flags: get(bytes, at, batchFields.flags),
+    batchBytes: get(bytes, at, batchFields.batchBytes),
+    bodyBytes: get(bytes, at, batchFields.bodyBytes),
+    recordCount: get(bytes, at, batchFields.recordCount),
+    clusterId: bytes.toString('hex', id, id + 16) as ClusterId,
+    salt: get(bytes, at, batchFields.salt),
+    segment: get(bytes, at, batchFields.segment),
+    offset: get(bytes, at, batchFields.offset),
+    firstIndex: get(bytes, at, batchFields.firstIndex),
+    syncedOffset: get(bytes, at, batchFields.syncedOffset),
+    syncedIndex: get(bytes, at, batchFields.syncedIndex),
+    lastTerm: get(bytes, at, batchFields.lastTerm),
+    previousCrc: get(bytes, at, batchFields.previousCrc),
+    bodyCrc: get(bytes, at, batchFields.bodyCrc),
+    crc,
+  }
+}
+
+/** Whether a header, its checksum right, is of a kind or form that only a later program writes. */
+export function isNewerBatch(header: BatchHeader): boolean {
+  return (header.kind !== BatchKind.data && header.kind !== BatchKind.marker) || header.flags !== 0
+}
+
+/** Whether the header was written for this very segment. */
+export function belongsTo(header: BatchHeader, segment: SegmentHeader): boolean {
+  return header.salt === segment.salt && header.segment === segment.segment && header.clusterId === segment.clusterId
+}
+
+/** What is impossible about the lengths and counts of a header whose checksum is right; undefined when nothing. */
+export function impossibleHeader(header: BatchHeader): string | undefined {
+  if (header.batchBytes !== paddedBytes(BATCH_HEADER_BYTES + header.bodyBytes) || header.batchBytes > BATCH_BYTES_MAX) {
+    return `${header.batchBytes} bytes for a body of ${header.bodyBytes}`
+  }
+  if (header.syncedOffset > header.offset) return `synced to ${header.syncedOffset}, beyond itself at ${header.offset}`
+  if (header.syncedIndex >= header.firstIndex) return `index ${header.firstIndex} synced before it was written`
+  if (header.kind === BatchKind.marker) {
+    return header.recordCount === 0 && header.bodyBytes === 0 ? undefined : 'a marker with records'
+  }
+  return header.recordCount > 0 && header.bodyBytes >= header.recordCount * RECORD_HEADER_BYTES
+    ? undefined
+    : `${header.recordCount} records in ${header.bodyBytes} bytes`
+}
+
+/** Whether the bytes behind the header, padding too, are those that were written. `batch` is exactly the batch. */
+export function isBodyIntact(batch: Buffer, header: BatchHeader): boolean {
+  return crc32(batch.subarray(BATCH_HEADER_BYTES, header.batchBytes)) === header.bodyCrc
+}
+
+/**
+ * What is impossible about the records of a batch whose checksums are right (then a bug or a forger wrote them);
+ * undefined when nothing is.
+ *
+ * @param batch         exactly the batch
+ * @param previousTerm  the term of the record before
+ */
+export function impossibleRecords(batch: Buffer, header: BatchHeader, previousTerm: number): string | undefined {
+  const end = BATCH_HEADER_BYTES + header.bodyBytes
+  let at = BATCH_HEADER_BYTES
+  let term = previousTerm
+  for (let count = 0; count < header.recordCount; count++) {
+    if (end - at < RECORD_HEADER_BYTES) return `record ${count} of ${header.recordCount} does not fit its batch`
+    const payloadBytes = get(batch, at, recordFields.payloadBytes)
+    const index = get(batch, at, recordFields.index)
+    const recordTerm = get(batch, at, recordFields.term)
+    if (payloadBytes > RECORD_PAYLOAD_BYTES_MAX) return `a payload of ${payloadBytes} bytes`
+    if (index !== header.firstIndex + count) return `index ${index} stands where ${header.firstIndex + count} belongs`
+    if (recordTerm < term) return `index ${index} has term ${recordTerm} after term ${term}`
+    term = recordTerm
+    at += RECORD_HEADER_BYTES + payloadBytes
+  }
+  if (at !== end) return `the records end at byte ${at} of the batch, the header says ${end}`
+  return term === header.lastTerm ? undefined : `the last record has term ${term}, the header says ${header.lastTerm}`
+}
+
+/** The records of a batch in which nothing is impossible. Payloads are views of `batch`. */
+export function decodeRecords(batch: Buffer, header: BatchHeader): LogRecord[] {
+  const records: LogRecord[] = []
+  let at = BATCH_HEADER_BYTES
+  for (let count = 0; count < header.recordCount; count++) {
+    const next = at + RECORD_HEADER_BYTES + get(batch, at, recordFields.payloadBytes)
+    records.push({
+      index: get(batch, at, recordFields.index),
+      term: get(batch, at, recordFields.term),
+      kind: get(batch, at, recordFields.kind),
+      version: get(batch, at, recordFields.version),
+      flags: get(batch, at, recordFields.flags),
+      payload: batch.subarray(at + RECORD_HEADER_BYTES, next),
+    })
+    at = next
+  }
+  return records
+}
+
+/** The least multiple of 4096 that holds `bytes`. */
+export function paddedBytes(bytes: number): number {
+  return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES
+}
+
+/** Where a batch goes and what it can say about those before it. */
+export interface BatchPlace {
+  readonly clusterId: ClusterId
+  readonly salt: number
+  readonly segment: number
+  readonly offset: number
+  readonly syncedOffset: number
+  readonly syncedIndex: number
+  readonly previousCrc: number
+}
+
+/**
+ * Collects records and makes them a batch: each payload is copied once, and the checksum is computed once, over the whole.
+ * The buffer grows by doubling to BATCH_BYTES_MAX and is used again after `reset`.
+ */
+export class BatchBuffer {
+  #buffer: Buffer
+  #bodyBytes = 0
+  #recordCount = 0
+  #firstIndex = 0
+  #lastTerm = 0
+
+  constructor(initialBytes = 64 * KiB) {
+    this.#buffer = Buffer.allocUnsafeSlow(Math.max(paddedBytes(initialBytes), PAGE_BYTES))
+  }
+
+  get recordCount(): number {
+    return this.#recordCount
+  }
+
+  get bodyBytes(): number {
+    return this.#bodyBytes
+  }
+
+  /** The index of the last record; meaningless while there is none. */
+  get lastIndex(): number {
+    return this.#firstIndex + this.#recordCount - 1
+  }
+
+  get lastTerm(): number {
+    return this.#lastTerm
+  }
+
+  /** Bytes the batch takes in its segment. */
+  get batchBytes(): number {
+    return paddedBytes(BATCH_HEADER_BYTES + this.#bodyBytes)
+  }
+
+  /** Whether a record with a payload of so many bytes still fits. */
+  hasRoomFor(payloadBytes: number): boolean {
+    return BATCH_HEADER_BYTES + this.#bodyBytes + RECORD_HEADER_BYTES + payloadBytes <= BATCH_BYTES_MAX
+  }
+
+  /** Adds a record, which must fit; the payload is copied. Indexes must be contiguous. */
+  add(index: number, term: number, kind: number, version: number, flags: number, payload: Uint8Array): void {
+    assert(this.hasRoomFor(payload.length), 'a batch without room for the record')
+    assert(this.#recordCount === 0 || index === this.lastIndex + 1, 'an index out of order')
+    if (this.#recordCount === 0) this.#firstIndex = index
+    const at = BATCH_HEADER_BYTES + this.#bodyBytes
+    const end = at + RECORD_HEADER_BYTES + payload.length
+    this.#grow(end)
+    put(this.#buffer, at, recordFields.payloadBytes, payload.length)
+    put(this.#buffer, at, recordFields.kind, kind)
+    put(this.#buffer, at, recordFields.version, version)
+    put(this.#buffer, at, recordFields.flags, flags)
+    put(this.#buffer, at, recordFields.index, index)
+    put(this.#buffer, at, recordFields.term, term)
+    this.#buffer.set(payload, at + RECORD_HEADER_BYTES)
+    this.#bodyBytes = end - BATCH_HEADER_BYTES
+    this.#lastTerm = term
+    this.#recordCount++
+  }
+
+  /** Makes it a marker: no records, only proof that everything up to `syncedIndex` is durable. */
+  mark(nextIndex: number, lastTerm: number): void {
+    this.reset()
+    this.#firstIndex = nextIndex
+    this.#lastTerm = lastTerm
+  }
+
+  /**
+   * Pads the batch and writes its header. May be called again with another place.
+   * @returns a view of the batch, valid until the next change, and the checksum that the next batch chains to
+   */
+  finish(place: BatchPlace): { bytes: Buffer; crc: number } {
+    const batchBytes = this.batchBytes
+    const buffer = this.#buffer
+    buffer.fill(0, BATCH_HEADER_BYTES + this.#bodyBytes, batchBytes)
+    buffer.fill(0, 0, BATCH_HEADER_BYTES)
+    buffer.write(BATCH_MAGIC, 0, 'latin1')
+    put(buffer, 0, batchFields.kind, this.#recordCount === 0 ? BatchKind.marker : BatchKind.data)
+    put(buffer, 0, batchFields.headerBytes, BATCH_HEADER_BYTES)
+    put(buffer, 0, batchFields.batchBytes, batchBytes)
+    put(buffer, 0, batchFields.bodyBytes, this.#bodyBytes)
+    put(buffer, 0, batchFields.recordCount, this.#recordCount)
+    buffer.write(place.clusterId, batchFields.clusterId.offset, 'hex')
+    put(buffer, 0, batchFields.salt, place.salt)
+    put(buffer, 0, batchFields.segment, place.segment)
+    put(buffer, 0, batchFields.offset, place.offset)
+    put(buffer, 0, batchFields.firstIndex, this.#firstIndex)
+    put(buffer, 0, batchFields.syncedOffset, place.syncedOffset)
+    put(buffer, 0, batchFields.syncedIndex, place.syncedIndex)
+    put(buffer, 0, batchFields.lastTerm, this.#lastTerm)
+    put(buffer, 0, batchFields.previousCrc, place.previousCrc)
+    put(buffer, 0, batchFields.bodyCrc, crc32(buffer.subarray(BATCH_HEADER_BYTES, batchBytes)))
+    const crc = crc32(buffer.subarray(0, batchFields.headerCrc.offset))
+    put(buffer, 0, batchFields.headerCrc, crc)
+    return { bytes: buffer.subarray(0, batchBytes), crc }
+  }
+
+  /** Forgets the records, keeps the room. */
+  reset(): void {
+    this.#bodyBytes = 0
+    this.#recordCount = 0
+  }
+
+  #grow(bytes: number): void {
+    const wanted = paddedBytes(bytes)
+    if (wanted <= this.#buffer.length) return
+    const larger = Buffer.allocUnsafeSlow(Math.min(BATCH_BYTES_MAX, Math.max(wanted, this.#buffer.length * 2)))
+    this.#buffer.copy(larger, 0, 0, BATCH_HEADER_BYTES + this.#bodyBytes)
+    this.#buffer = larger
+  }
+}
+
+function put(into: Buffer, base: number, { offset, bytes }: Field, value: number): void {
+  const at = base + offset
+  switch (bytes) {
+    case 1:
+      into[at] = value
+      break
+    case 2:
+      into.writeUInt16LE(value, at)
+      break
+    case 4:
+      into.writeUInt32LE(value, at)
+      break
+    default:
+      assert(bytes === 8 && Number.isSafeInteger(value) && value >= 0, 'a number that does not fit its field')
+      into.writeUInt32LE(value % 2 ** 32, at)
+      into.writeUInt32LE(Math.floor(value / 2 ** 32), at + 4)
+  }
+}
+
+/** The number in a field; an 8-byte one beyond 2^53 comes back inexact and never equals what is expected. */
+function get(from: Buffer, base: number, { offset, bytes }: Field): number {
+  const at = base + offset
+  switch (bytes) {
+    case 1:
+      return from[at]!
+    case 2:
+      return from.readUInt16LE(at)
+    case 4:
+      return from.readUInt32LE(at)
+    default:
+      return from.readUInt32LE(at) + from.readUInt32LE(at + 4) * 2 ** 32
+  }
+}
+
+function isZero(bytes: Buffer, base: number, { offset, bytes: count }: Field): boolean {
+  for (let at = base + offset; at < base + offset + count; at++) if (bytes[at] !== 0) return false
+  return true
+}

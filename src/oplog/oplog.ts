@@ -1,0 +1,524 @@
+// The operation log: every change of metadata, in commit order, on disk before anyone is told.
+//
+// The bytes are described in ../../oplog-format.md; only format.ts reads or writes them. Payloads are opaque.
+//
+// Group commit: everything that was appended while the disk was busy is one batch, one write and one sync. Records wait
+// in one of two buffers (one fills while the other is being written), so there is no object and no promise a record.
+//
+// Invariants:
+//   - log indexes are contiguous, also across segments
+//   - syncedIndex <= lastIndex; nothing above syncedIndex has been acknowledged
+//   - one batch is being written at a time, and the next one only after its sync succeeded
+//   - a start never appends to an old segment; an old segment is never changed, only dropped whole
+//   - a failed write or sync is final: state `failed`, no second try on that file
+//   - a batch refused for want of room is off the disk, and that is synced, before its records are refused
+//
+// There is no preallocation: Node cannot reserve room without writing it, and zero-filling would write everything twice.
+//
+// Source: GFS §2.6.3; Rebello et al., ATC 2020 (failed fsync is final).
+
+import { assert } from '../base/assert.ts'
+import { DfsError, isDfsError } from '../base/errors.ts'
+import type { ClusterId } from '../base/ids.ts'
+import type { Logger } from '../base/log.ts'
+import { MiB } from '../base/units.ts'
+import type { Clock, Timer } from '../io/clock.ts'
+import type { Disk, DiskSpace } from '../io/disk.ts'
+import type { Entropy } from '../io/entropy.ts'
+import { carryOver } from './carry-over.ts'
+import {
+  BatchBuffer,
+  type LogRecord,
+  RECORD_PAYLOAD_BYTES_MAX,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+} from './format.ts'
+import { listSegments, segmentName } from './log-directory.ts'
+import { readLog } from './log-reader.ts'
+import { LogStats } from './log-stats.ts'
+import { type RecoveredLog, recoverLog, type TornTail } from './recovery.ts'
+import { SegmentWriter } from './segment-writer.ts'
+
+export const SEGMENT_BYTES_DEFAULT = 64 * MiB
+export const IDLE_MARKER_MS_DEFAULT = 50
+/** Callers of `whenSynced` that may wait at once: then BUSY. */
+export const WAITERS_MAX = 1024
+
+/** What the log tells its owner. Called synchronously, one after the other, in log order; must not throw. */
+export interface OpLogEvents {
+  /** Every record up to and with this index is durable. */
+  onSynced(syncedIndex: number): void
+  /** No record from this index on was kept, and none will be found after a restart: DISK_FULL. The index is given again. */
+  onRefused(fromIndex: number, error: DfsError): void
+  /** The log is over and so is the process: FSYNC_FAILED. What was not acknowledged is whole or absent after a restart. */
+  onFailed(error: DfsError): void
+}
+
+export interface OpLogOptions {
+  readonly disk: Disk
+  readonly clock: Clock
+  readonly entropy: Entropy
+  readonly logger: Logger
+  /** Has nothing but the log in it. */
+  readonly directory: string
+  readonly clusterId: ClusterId
+  readonly events: OpLogEvents
+  /** Records from here on are verified at the start: one more than the checkpoint's index. 1 without a checkpoint. */
+  readonly fromIndex?: number
+  /** LOG_DAMAGED when the log ends before this record: the checkpoint's index. */
+  readonly reachIndex?: number
+  /** A segment that would grow beyond is closed. A batch larger than that has a segment of its own. */
+  readonly segmentBytes?: number
+  /** A marker is written when nothing was appended for so long. */
+  readonly idleMarkerMs?: number
+}
+
+/** What is appended. The payload is copied before `append` returns. */
+export type NewRecord = Pick<LogRecord, 'term' | 'kind' | 'version'> & {
+  readonly payload: Uint8Array
+  readonly flags?: number
+}
+
+interface OpenSegment {
+  readonly segment: number
+  readonly firstIndex: number
+  bytes: number
+}
+
+interface Waiter {
+  readonly index: number
+  readonly resolve: () => void
+  readonly reject: (error: DfsError) => void
+}
+
+export class OpLog {
+  readonly stats = new LogStats()
+  /** What the start cut off, if anything. */
+  readonly tornTail: TornTail | undefined
+  /** Records that the start copied to a new segment, since nothing proved them synced. */
+  readonly carriedCount: number
+  readonly #options: OpLogOptions
+  readonly #segmentBytes: number
+  readonly #segments: OpenSegment[]
+  #state: 'open' | 'closing' | 'closed' | 'failed' = 'open'
+  #failure: DfsError | undefined
+  /** Undefined after a start until the first append: an old segment is never appended to. */
+  #writer: SegmentWriter | undefined
+  /** Where the last segment ends: what the header of the next one says. */
+  #previous: Pick<SegmentHeader, 'previousEnd' | 'previousCrc'>
+  #pending = new BatchBuffer()
+  #spare = new BatchBuffer()
+  #lastIndex: number
+  #lastTerm: number
+  #syncedIndex: number
+  #syncedTerm: number
+  #isWriting = false
+  #endsWithMarker: boolean
+  #rollWanted = false
+  #markerWanted = false
+  #markerTimer: Timer | undefined
+  #waiters: Waiter[] = []
+  #idle: (() => void)[] = []
+  #closing: Promise<void> | undefined
+
+  private constructor(options: OpLogOptions, recovered: RecoveredLog, writer: SegmentWriter | undefined) {
+    const { proven, end, segments, tornTail } = recovered
+    this.#options = options
+    this.#segmentBytes = options.segmentBytes ?? SEGMENT_BYTES_DEFAULT
+    this.#segments = segments.map(({ header, fileBytes }) => ({
+      segment: header.segment,
+      firstIndex: header.firstIndex,
+      bytes: fileBytes,
+    }))
+    this.#writer = writer
+    this.#previous = { previousEnd: proven.offset, previousCrc: proven.crc }
+    if (writer) this.#noteSegment(writer)
+    this.#endsWithMarker = writer === undefined
+    this.#lastIndex = this.#syncedIndex = end.lastIndex
+    this.#lastTerm = this.#syncedTerm = end.lastTerm
+    this.tornTail = tornTail
+    this.carriedCount = end.lastIndex - proven.lastIndex
+  }
+
+  /**
+   * Makes an empty log in a directory, which is made too. Durable when it resolves.
+   *
+   * @param firstIndex  the index of the first record to come: above 1 when it goes on from a checkpoint
+   * @param lastTerm    the term of the record before it
+   * @throws ALREADY_EXISTS when there is a log, DISK_FULL, FSYNC_FAILED
+   */
+  static async format(
+    options: Pick<OpLogOptions, 'disk' | 'entropy' | 'directory' | 'clusterId'>,
+    firstIndex = 1,
+    lastTerm = 0,
+  ): Promise<void> {
+    const { disk, entropy, directory, clusterId } = options
+    await disk.makeDirectory(directory)
+    if ((await listSegments(disk, directory)).segments.length > 0) {
+      throw new DfsError('ALREADY_EXISTS', `${directory}: there is an operation log already`, { path: directory })
+    }
+    const start = { segment: 1, firstIndex, lastTerm, previousEnd: 0, previousCrc: 0, syncedEnd: SEGMENT_HEADER_BYTES }
+    const writer = await SegmentWriter.create(disk, directory, { clusterId, salt: newSalt(entropy), ...start }, [])
+    await writer.close()
+  }
+
+  /**
+   * Opens a log: verifies it, cuts a torn tail (and says so), makes durable what nothing proves to be.
+   * Nothing on disk has changed when it throws LOG_DAMAGED or BAD_FORMAT.
+   *
+   * @throws NOT_FOUND (no log: `format` makes one), LOG_DAMAGED, BAD_FORMAT, DISK_FULL, DISK_FAILED, FSYNC_FAILED
+   */
+  static async open(options: OpLogOptions): Promise<OpLog> {
+    const { disk, directory, clusterId, logger, entropy, fromIndex = 1, reachIndex = 0 } = options
+    const recovered = await recoverLog({ disk, directory, clusterId, logger, fromIndex, reachIndex })
+    for (const leftover of (await listSegments(disk, directory)).leftovers) await disk.remove(leftover)
+    const carried = await carryOver(disk, directory, recovered, newSalt(entropy))
+    if (carried)
+      logger.info({ path: carried.path, fromIndex: carried.header.firstIndex }, 'oplog: unproven tail copied')
+    // Names that a process before us made and did not live to sync.
+    else await disk.syncDirectory(directory)
+    const log = new OpLog(options, recovered, carried)
+    if (carried) log.#armMarker()
+    return log
+  }
+
+  get state(): 'open' | 'closing' | 'closed' | 'failed' {
+    return this.#state
+  }
+
+  /** The oldest record that is still in the log; one more than `lastIndex` when there is none. */
+  get firstIndex(): number {
+    return this.#segments[0]!.firstIndex
+  }
+
+  /** The last record appended, durable or not. */
+  get lastIndex(): number {
+    return this.#lastIndex
+  }
+
+  get lastTerm(): number {
+    return this.#lastTerm
+  }
+
+  /** The last durable record: what may be applied and answered. */
+  get syncedIndex(): number {
+    return this.#syncedIndex
+  }
+
+  /** The last record of the closed segments. */
+  get closedIndex(): number {
+    return this.#segments.at(-1)!.firstIndex - 1
+  }
+
+  /** Bytes of all segments on disk. */
+  get bytes(): number {
+    return this.#segments.reduce((sum, segment) => sum + segment.bytes, 0)
+  }
+
+  /** Bytes that records wait in until the disk is free; at most BATCH_BYTES_MAX. */
+  get queuedBytes(): number {
+    return this.#pending.bodyBytes
+  }
+
+  /**
+   * Takes a record into the next batch. It is durable when `onSynced` (or `whenSynced`) says so, and not before.
+   *
+   * @returns its index
+   * @throws BUSY (the next batch is full), INVALID_ARGUMENT (payload over RECORD_PAYLOAD_BYTES_MAX), UNAVAILABLE
+   *         (closed), FSYNC_FAILED
+   */
+  append(record: NewRecord): number {
+    this.#checkOpen()
+    const { term, kind, version, payload, flags = 0 } = record
+    assert(term >= this.#lastTerm, 'a term less than that of the record before')
+    if (payload.length > RECORD_PAYLOAD_BYTES_MAX) {
+      throw new DfsError(
+        'INVALID_ARGUMENT',
+        `a log record of ${payload.length} bytes, at most ${RECORD_PAYLOAD_BYTES_MAX}`,
+      )
+    }
+    if (!this.#pending.hasRoomFor(payload.length)) {
+      throw new DfsError(
+        'BUSY',
+        `the operation log's queue is full: ${this.#pending.bodyBytes} bytes wait for the disk`,
+      )
+    }
+    const index = this.#lastIndex + 1
+    this.#pending.add(index, term, kind, version, flags, payload)
+    this.#lastIndex = index
+    this.#lastTerm = term
+    this.#wake()
+    return index
+  }
+
+  /**
+   * Resolves when record `index` is durable. To be called in the same turn as its `append`: a refused index is given again.
+   * @throws DISK_FULL, FSYNC_FAILED, BUSY (over WAITERS_MAX callers)
+   */
+  whenSynced(index: number): Promise<void> {
+    assert(index <= this.#lastIndex, 'waiting for a record that was not appended')
+    if (this.#failure) return Promise.reject(this.#failure)
+    if (index <= this.#syncedIndex) return Promise.resolve()
+    if (this.#waiters.length >= WAITERS_MAX) {
+      return Promise.reject(new DfsError('BUSY', `${WAITERS_MAX} callers wait for the operation log already`))
+    }
+    return new Promise((resolve, reject) => this.#waiters.push({ index, resolve, reject }))
+  }
+
+  /** Appends one record and waits until it is durable: for callers that are not in a hurry. @returns its index */
+  async appendAndSync(record: NewRecord): Promise<number> {
+    const index = this.append(record)
+    await this.whenSynced(index)
+    return index
+  }
+
+  /**
+   * The durable records from `fromIndex` on, a batch at a time, up to what is durable at the call. Payloads are views
+   * that are valid until the next batch is asked for. @throws LOG_DAMAGED, BAD_FORMAT
+   */
+  read(fromIndex: number): AsyncGenerator<LogRecord[], void, void> {
+    const { disk, directory, clusterId } = this.#options
+    return readLog({ disk, directory, clusterId, fromIndex, throughIndex: this.#syncedIndex })
+  }
+
+  /**
+   * Closes the segment now, so that it can be dropped as soon as checkpoints cover it. Without room on the disk it stays
+   * open. @returns the last index of the closed segments
+   */
+  async roll(): Promise<number> {
+    this.#checkOpen()
+    if (
+      this.#writer &&
+      (this.#writer.offset > SEGMENT_HEADER_BYTES || this.#pending.recordCount > 0 || this.#isWriting)
+    ) {
+      this.#rollWanted = true
+      this.#wake()
+      await this.#whenIdle()
+      if (this.#failure) throw this.#failure
+    }
+    return this.closedIndex
+  }
+
+  /**
+   * Drops the oldest segments whose records are all below `index`; the segment that is written never. Each removal is
+   * durable before the next, so that a crash leaves no gap.
+   *
+   * @returns how many segments went
+   * @throws DISK_FAILED, FSYNC_FAILED (final)
+   */
+  async dropBefore(index: number): Promise<number> {
+    const { disk, directory } = this.#options
+    let dropped = 0
+    while (this.#segments.length > 1 && this.#segments[1]!.firstIndex <= index && this.#state !== 'failed') {
+      const { segment } = this.#segments.shift()!
+      await disk.remove(`${directory}/${segmentName(segment)}`)
+      try {
+        await disk.syncDirectory(directory)
+      } catch (error) {
+        assert(isDfsError(error), 'a disk error of an unknown kind')
+        this.#fail(error)
+        throw error
+      }
+      dropped++
+    }
+    return dropped
+  }
+
+  /** Room on the log's disk; the owner turns read-only while there is still enough for removals and one checkpoint. */
+  space(): Promise<DiskSpace> {
+    return this.#options.disk.space(this.#options.directory)
+  }
+
+  /** Makes everything durable, writes a marker, and closes. In state `failed` it only closes the file. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    this.#markerTimer?.cancel()
+    if (this.#state === 'open') {
+      this.#state = 'closing'
+      this.#markerWanted = true
+      this.#wake()
+    }
+    await this.#whenIdle()
+    await this.#writer?.close()
+    if (!this.#failure) this.#state = 'closed'
+  }
+
+  #checkOpen(): void {
+    if (this.#state === 'open') return
+    if (this.#failure) throw this.#failure
+    throw new DfsError('UNAVAILABLE', 'the operation log is closed')
+  }
+
+  #wake(): void {
+    if (this.#isWriting) return
+    this.#isWriting = true
+    this.#markerTimer?.cancel()
+    // What else arrives in this turn rides along.
+    this.#options.clock.defer(() => void this.#writeAll())
+  }
+
+  /** The one writer. Faults of the world end in `failed`; a broken invariant rejects, unhandled, and ends the process. */
+  async #writeAll(): Promise<void> {
+    try {
+      while (!this.#failure) {
+        if (this.#pending.recordCount > 0) await this.#commit()
+        else if (this.#rollWanted) await this.#rollEmpty()
+        else if (this.#markerWanted) await this.#writeMarker()
+        else break
+      }
+    } catch (error) {
+      if (!isDfsError(error)) throw error
+      this.#fail(error)
+    }
+    this.#isWriting = false
+    if (this.#state === 'open') this.#armMarker()
+    const idle = this.#idle
+    this.#idle = []
+    for (const resolve of idle) resolve()
+  }
+
+  async #commit(): Promise<void> {
+    const batch = this.#pending
+    this.#pending = this.#spare
+    this.#spare = batch
+    const startMs = this.#options.clock.nowMs()
+    try {
+      if (this.#needsSegment(batch.batchBytes)) await this.#startSegment(batch)
+      else await this.#writer!.append(batch, this.#syncedIndex)
+    } catch (error) {
+      if (!isDfsError(error, 'DISK_FULL')) throw error
+      this.#refuse(error)
+      return
+    }
+    if (this.#failure) return
+    this.#segments.at(-1)!.bytes = this.#writer!.offset
+    this.#endsWithMarker = false
+    this.stats.onBatch(batch.recordCount, batch.bodyBytes, batch.batchBytes, this.#options.clock.nowMs() - startMs)
+    this.#syncedIndex = batch.lastIndex
+    this.#syncedTerm = batch.lastTerm
+    batch.reset()
+    this.#options.events.onSynced(this.#syncedIndex)
+    this.#settleWaiters()
+  }
+
+  #needsSegment(batchBytes: number): boolean {
+    const { offset } = this.#writer ?? { offset: 0 }
+    if (!this.#writer || this.#rollWanted) return true
+    return offset > SEGMENT_HEADER_BYTES && offset + batchBytes > this.#segmentBytes
+  }
+
+  /** Closes the open segment, if there is one, and opens the next, born with `batch`. */
+  async #startSegment(batch: BatchBuffer | undefined): Promise<void> {
+    const { disk, directory, clusterId, entropy, logger } = this.#options
+    const before = this.#writer
+    const previous = before ? { previousEnd: before.offset, previousCrc: before.crc } : this.#previous
+    const plan = {
+      clusterId,
+      segment: this.#segments.at(-1)!.segment + 1,
+      firstIndex: this.#syncedIndex + 1,
+      lastTerm: this.#syncedTerm,
+      ...previous,
+      salt: newSalt(entropy),
+      syncedEnd: SEGMENT_HEADER_BYTES + (batch?.batchBytes ?? 0),
+    }
+    this.#rollWanted = false
+    this.#writer = await SegmentWriter.create(disk, directory, plan, batch ? [batch] : [])
+    this.#noteSegment(this.#writer)
+    this.#endsWithMarker = true
+    this.stats.segments++
+    try {
+      await before?.close()
+    } catch (error) {
+      // All of it is synced, so nothing hangs on this answer.
+      logger.warn({ path: before?.path, error: String(error) }, 'oplog: a finished segment did not close')
+    }
+  }
+
+  async #rollEmpty(): Promise<void> {
+    try {
+      await this.#startSegment(undefined)
+    } catch (error) {
+      if (!isDfsError(error, 'DISK_FULL')) throw error
+      this.#options.logger.warn({ ...error.detail }, 'oplog: no room for a new segment, the old one stays open')
+    }
+  }
+
+  #noteSegment({ header, offset }: SegmentWriter): void {
+    this.#segments.push({ segment: header.segment, firstIndex: header.firstIndex, bytes: offset })
+  }
+
+  /** Nothing above syncedIndex is on disk any more: says so to all whose records waited, and goes on. */
+  #refuse(cause: DfsError): void {
+    const error = new DfsError('DISK_FULL', cause.message, cause.detail, cause)
+    const fromIndex = this.#syncedIndex + 1
+    this.#pending.reset()
+    this.#spare.reset()
+    this.#lastIndex = this.#syncedIndex
+    this.#lastTerm = this.#syncedTerm
+    this.stats.refusals++
+    this.#options.logger.warn({ fromIndex, ...cause.detail }, 'oplog: no room on the disk, records refused')
+    this.#options.events.onRefused(fromIndex, error)
+    const refused = this.#waiters
+    this.#waiters = []
+    for (const waiter of refused) waiter.reject(error)
+  }
+
+  async #writeMarker(): Promise<void> {
+    this.#markerWanted = false
+    if (!this.#writer || this.#endsWithMarker) return
+    this.#spare.mark(this.#syncedIndex + 1, this.#syncedTerm)
+    try {
+      await this.#writer.append(this.#spare, this.#syncedIndex)
+      this.stats.markers++
+      this.stats.syncs++
+      this.#segments.at(-1)!.bytes = this.#writer.offset
+    } catch (error) {
+      if (!isDfsError(error, 'DISK_FULL')) throw error
+      this.#options.logger.warn({ path: this.#writer.path }, 'oplog: no room for a marker')
+    }
+    this.#endsWithMarker = true
+  }
+
+  #armMarker(): void {
+    if (this.#endsWithMarker) return
+    this.#markerTimer?.cancel()
+    this.#markerTimer = this.#options.clock.after(this.#options.idleMarkerMs ?? IDLE_MARKER_MS_DEFAULT, () => {
+      if (this.#state !== 'open' || this.#isWriting) return
+      this.#markerWanted = true
+      this.#wake()
+    })
+  }
+
+  #fail(cause: DfsError): void {
+    if (this.#state === 'failed') return
+    this.#state = 'failed'
+    const failure =
+      cause.code === 'FSYNC_FAILED' ? cause : new DfsError('FSYNC_FAILED', cause.message, cause.detail, cause)
+    this.#failure = failure
+    this.#pending.reset()
+    this.#options.logger.error({ ...failure.detail, syncedIndex: this.#syncedIndex }, `oplog: ${failure.message}`)
+    this.#options.events.onFailed(failure)
+    const failed = this.#waiters
+    this.#waiters = []
+    for (const waiter of failed) waiter.reject(failure)
+  }
+
+  #settleWaiters(): void {
+    const waiting = this.#waiters
+    if (waiting.length === 0) return
+    this.#waiters = waiting.filter((waiter) => waiter.index > this.#syncedIndex)
+    for (const waiter of waiting) if (waiter.index <= this.#syncedIndex) waiter.resolve()
+  }
+
+  #whenIdle(): Promise<void> {
+    return this.#isWriting ? new Promise((resolve) => this.#idle.push(resolve)) : Promise.resolve()
+  }
+}
+
+function newSalt(entropy: Entropy): number {
+  return entropy.below(2 ** 48)
+}
