@@ -23,6 +23,7 @@ import {
   integer,
   list,
   optional,
+  type Struct,
   struct,
   text,
   word,
@@ -716,6 +717,18 @@ export const Message = {
 export type MessageName = keyof typeof Message
 export type RequestOf<K extends MessageName> = Infer<(typeof Message)[K]['request']>
 export type ReplyOf<K extends MessageName> = Infer<(typeof Message)[K]['reply']>
+
+/** The row of one message, with the types of its bodies. */
+export interface MessageShape<K extends MessageName> {
+  readonly number: number
+  readonly request: Struct<RequestOf<K>>
+  readonly reply: Struct<ReplyOf<K>>
+}
+
+/** The compiler does not follow from a name to the fields of its row in a table; here it is told. */
+export function shapeOf<K extends MessageName>(name: K): MessageShape<K> {
+  return Message[name] as unknown as MessageShape<K>
+}
 
 export type Allocation = Infer<typeof allocation>
 export type ChainMember = Infer<typeof chainMember>
