@@ -37,6 +37,8 @@ export interface ServerView {
   /** Pushes and reads under way, as it last said. */
   streams: number
   queuedBytes: number
+  /** The highest log index that a master has ever shown it, as it said when it joined. */
+  seenLogIndex: number
   /** New chunks placed here since its last heartbeat: load that it can't have told yet. */
   recentPlacements: number
 }
@@ -76,7 +78,14 @@ export class Servers {
     for (const directory of this.#servers.get(id)?.directories ?? []) this.#directories.delete(directory.directory)
     const server: ServerView = {
       id,
-      ...facts,
+      identity: facts.identity,
+      address: facts.address,
+      http: facts.http,
+      zone: facts.zone,
+      rack: facts.rack,
+      version: facts.version,
+      pid: facts.pid,
+      directories: facts.directories,
       connection,
       lastContactMs: nowMs,
       disconnectedMs: undefined,
@@ -85,6 +94,7 @@ export class Servers {
       hasReported: false,
       streams: 0,
       queuedBytes: 0,
+      seenLogIndex: 0,
       recentPlacements: 0,
     }
     this.#servers.set(id, server)

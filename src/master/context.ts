@@ -1,0 +1,92 @@
+// What the request handlers of the master share. No logic: names, and who owns what.
+
+import type { ErrorDetail } from '../base/errors.ts'
+import { DfsError } from '../base/errors.ts'
+import type { ServerId, SessionId } from '../base/ids.ts'
+import type { Logger } from '../base/log.ts'
+import type { Random } from '../base/random.ts'
+import type { Clock } from '../io/clock.ts'
+import type { MessageName, ReplyOf, RequestOf } from '../wire/messages.ts'
+import type { Locations } from './cluster/locations.ts'
+import type { Servers } from './cluster/servers.ts'
+import type { MetadataState } from './metadata/state.ts'
+import type { Operation, Reply } from './operations.ts'
+import type { PackingChunks } from './packing.ts'
+import type { Proposer } from './proposer.ts'
+import type { Sealer } from './sealer.ts'
+import type { MasterSettings } from './settings.ts'
+
+export interface MasterContext {
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+  readonly settings: MasterSettings
+  readonly state: MetadataState
+  readonly servers: Servers
+  readonly locations: Locations
+  readonly proposer: Proposer
+  readonly sealer: Sealer
+  readonly packing: PackingChunks
+  readonly safeMode: { readonly isOn: boolean; readonly reason: string; readonly leftMs: number }
+  /** When each session was last heard of, monotonic ms. */
+  readonly sessionsSeen: Map<SessionId, number>
+  /** Seals that gave up on members since the start: `report` says so. */
+  readonly givenUp: { count: number }
+  /** The log disk is close to full: only removals enter. */
+  isReadOnly(): boolean
+  /** Sends a request over the connection that the chunkserver opened; UNAVAILABLE when there is none. */
+  ask<K extends 'fence' | 'digestAt' | 'seal'>(server: ServerId, name: K, request: RequestOf<K>): Promise<ReplyOf<K>>
+  /** Writes a checkpoint of everything logged so far; resolves with its log index. */
+  checkpoint(): Promise<number>
+}
+
+/** Who asks: one connection. */
+export interface Asker {
+  /** Names the connection. */
+  readonly connection: number
+  readonly remote: string
+}
+
+export type Handler<K extends MessageName> = (
+  context: MasterContext,
+  request: RequestOf<K>,
+  asker: Asker,
+) => ReplyOf<K> | Promise<ReplyOf<K>>
+
+export type Handlers = { readonly [K in MessageName]?: Handler<K> }
+
+/** What may enter while the log disk is close to full: it frees room, or nothing else can. */
+const allowedReadOnly: ReadonlySet<Operation['kind']> = new Set([
+  'remove',
+  'emptyTrash',
+  'truncateFile',
+  'sealChunk',
+  'collectGarbage',
+  'endSession',
+  'continueJob',
+])
+
+/** Proposes a change and turns a refusal into the error that the requester gets. */
+export async function change(context: MasterContext, operation: Operation): Promise<Reply> {
+  if (context.isReadOnly() && !allowedReadOnly.has(operation.kind))
+    throw new DfsError('READ_ONLY', 'the log disk is almost full: only removals are taken')
+  if ('by' in operation && operation.by) touchSession(context, operation.by.session)
+  const outcome = await context.proposer.propose(operation)
+  if (!outcome.ok) throw new DfsError(outcome.code, outcome.message, outcome.detail)
+  return outcome.reply
+}
+
+export function touchSession(context: MasterContext, session: SessionId): void {
+  context.sessionsSeen.set(session, context.clock.nowMs())
+}
+
+/** The number at `index` of a reply that `apply` made. */
+export function replyNumber(reply: Reply, index: number): number {
+  const value = reply[index]
+  if (typeof value !== 'number') throw new DfsError('INTERNAL', `reply field ${index} is not a number`)
+  return value
+}
+
+export function notFound(what: string, detail: ErrorDetail): DfsError {
+  return new DfsError('NOT_FOUND', `${what}: no such path`, detail)
+}

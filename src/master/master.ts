@@ -1,0 +1,222 @@
+// The master: joins what it knows (metadata, cluster), what it plans, and who asks. Decides nothing itself.
+//
+// `node.ts` gives it a log and connections; it gives back handlers for messages, and is told what the log made
+// durable.
+
+import { DfsError, isDfsError } from '../base/errors.ts'
+import type { ChunkHandle, ServerId, SessionId } from '../base/ids.ts'
+import type { Logger } from '../base/log.ts'
+import { Random } from '../base/random.ts'
+import { SECOND_MS } from '../base/units.ts'
+import type { Clock } from '../io/clock.ts'
+import type { Entropy } from '../io/entropy.ts'
+import { answering } from '../rpc/ask.ts'
+import type { Connection } from '../rpc/connection.ts'
+import type { Handlers as RpcHandlers } from '../rpc/requests.ts'
+import type { MessageName } from '../wire/messages.ts'
+import { CensusTaker } from './census.ts'
+import { Locations } from './cluster/locations.ts'
+import { Servers } from './cluster/servers.ts'
+import { change, type Handler, type MasterContext, replyNumber } from './context.ts'
+import type { MetadataState } from './metadata/state.ts'
+import { PackingChunks } from './packing.ts'
+import { placeChunk } from './place.ts'
+import { type ProposalLog, Proposer } from './proposer.ts'
+import { Replicas } from './replicas.ts'
+import { chunkserverHandlers, historyOf } from './requests/chunkservers.ts'
+import { fileHandlers } from './requests/files.ts'
+import { namespaceHandlers } from './requests/namespace.ts'
+import { reportHandlers } from './requests/reports.ts'
+import { Sealer } from './sealer.ts'
+import type { MasterSettings } from './settings.ts'
+import { Upkeep } from './upkeep.ts'
+
+/** Safe mode ends at the latest after this, whoever is missing. */
+const SAFE_MODE_MS = 30 * SECOND_MS
+
+export interface MasterPorts {
+  readonly clock: Clock
+  readonly entropy: Entropy
+  readonly logger: Logger
+  readonly log: ProposalLog
+  /** The term of every record that this master writes. */
+  readonly term: number
+  readonly isReadOnly: () => boolean
+  readonly checkpoint: () => Promise<number>
+  /** Sends a request over a live connection, named by its number; rejects when it is gone. */
+  readonly ask: (connection: number, ...rest: AskRest) => ReturnType<MasterContext['ask']>
+}
+
+type AskRest = Parameters<MasterContext['ask']> extends [ServerId, ...infer Rest] ? Rest : never
+
+export class Master {
+  readonly proposer: Proposer
+  readonly context: MasterContext
+  readonly #replicas: Replicas
+  readonly #startMs: number
+  readonly #state: MetadataState
+  #upkeep: Upkeep | undefined
+
+  constructor(state: MetadataState, settings: MasterSettings, ports: MasterPorts) {
+    const { clock, logger, entropy, log, term } = ports
+    this.#state = state
+    this.#startMs = clock.nowMs()
+    this.proposer = new Proposer({ state, log, clock, term, onApplied: () => this.#tell() })
+    const servers = new Servers(settings.deadAfterMs)
+    const givenUp = { count: 0 }
+    const ask: MasterContext['ask'] = (id, name, request) => {
+      const connection = servers.get(id)?.connection
+      if (connection === undefined) return Promise.reject(unreachable(id))
+      return ports.ask(connection, name, request) as ReturnType<typeof ask<typeof name>>
+    }
+    const sealer = new Sealer({
+      clock,
+      logger,
+      members: (handle) => state.chunkMembers(handle),
+      sealed: (handle) => {
+        const chunk = state.chunk(handle)
+        return chunk?.state === 'sealed' ? { length: chunk.length, digest: chunk.digest } : undefined
+      },
+      fence: (handle, { server, directory, life }) =>
+        ask(server, 'fence', { handle, directory, life, history: historyOf(this.context) }),
+      propose: (operation) => this.proposer.propose(operation),
+      gaveUp: (handle, members) => {
+        givenUp.count++
+        const names = members.map(({ server }) => `cs-${server}`)
+        logger.error({ event: 'given-up', handle, members: names }, 'a seal gave up on members that did not answer')
+      },
+    })
+    const packing = new PackingChunks({
+      isUsable: (handle) => this.#isUsable(handle),
+      open: (goal, avoid) => this.#openPacking(goal, avoid),
+      retire: (handle, reason) => {
+        if (state.chunkMembers(handle)) this.#unwatched(sealer.seal(handle, reason))
+      },
+    })
+    const safeMode = (): MasterContext['safeMode'] => this.#safeMode()
+    this.context = {
+      clock,
+      random: new Random(entropy.below(Number.MAX_SAFE_INTEGER)),
+      logger,
+      settings,
+      state,
+      servers,
+      locations: new Locations(),
+      proposer: this.proposer,
+      sealer,
+      packing,
+      get safeMode() {
+        return safeMode()
+      },
+      sessionsSeen: new Map<SessionId, number>(),
+      givenUp,
+      isReadOnly: ports.isReadOnly,
+      ask,
+      checkpoint: ports.checkpoint,
+    }
+    this.#replicas = new Replicas(this.context)
+  }
+
+  /** The state is whole and the log takes records: what was begun is ended, what was open is known, upkeep runs. */
+  async start(): Promise<void> {
+    await this.proposer.finishJob()
+    const { packing, locations } = this.context
+    for (const handle of this.#state.openChunks()) {
+      const chunk = this.#state.chunk(handle)
+      const members = this.#state.chunkMembers(handle) ?? []
+      for (const { directory } of members) locations.set(handle, directory, 'open')
+      if (chunk?.shared && chunk.inode === 0) packing.adopt(chunk.goal || this.#state.goal, { handle, members })
+    }
+    this.#upkeep = new Upkeep(this.context, this.#replicas)
+  }
+
+  stop(error: DfsError): void {
+    this.#upkeep?.stop()
+    this.context.sealer.stop()
+    this.proposer.failed(error)
+  }
+
+  /** A connection broke, whoever's it was. */
+  disconnected(connection: number): void {
+    const server = this.context.servers.disconnect(connection, this.context.clock.nowMs())
+    if (server) this.context.logger.warn({ event: 'disconnect', server: server.id }, "a chunkserver's connection broke")
+  }
+
+  /** The handlers of every message that a master takes. */
+  handlers(numberOf: (connection: Connection) => number): RpcHandlers {
+    const census = new CensusTaker(this.context)
+    const all = {
+      ...namespaceHandlers,
+      ...fileHandlers,
+      ...chunkserverHandlers(this.#replicas),
+      ...reportHandlers(census, this.#replicas),
+    }
+    return new Map(
+      Object.entries(all).map(([name, handler]) =>
+        answering(name as MessageName, (request, connection) => {
+          const asker = { connection: numberOf(connection), remote: connection.remote.host }
+          return (handler as Handler<MessageName>)(this.context, request as never, asker)
+        }),
+      ),
+    )
+  }
+
+  /** What was applied becomes known to those it concerns. */
+  #tell(): void {
+    const { changes } = this.#state
+    const { allocated, sealed, forgotten } = changes
+    for (const { handle, members } of allocated)
+      for (const { directory } of members) this.context.locations.set(handle, directory, 'open')
+    for (const { handle, version, length, digest, indexDigest, members } of sealed) {
+      const request = { handle, version, length, digest, indexDigest, history: historyOf(this.context) }
+      for (const { server } of members) {
+        this.#unwatched(
+          this.context.ask(server, 'seal', request).then(({ facts }) => {
+            const view = this.context.servers.get(server)
+            if (view) this.#replicas.note(view, facts)
+          }),
+        )
+      }
+    }
+    for (const handle of forgotten) this.#replicas.forgotten(handle)
+    changes.clear()
+  }
+
+  /** For work that upkeep or the next report does again if it fails now. */
+  #unwatched(work: Promise<unknown>): void {
+    work.catch((error: unknown) => {
+      if (!isDfsError(error)) throw error
+      this.context.logger.debug({ event: 'later', code: error.code }, error.message)
+    })
+  }
+
+  #isUsable(handle: ChunkHandle): boolean {
+    const { servers, clock, sealer } = this.context
+    const members = this.#state.chunkMembers(handle)
+    if (!members || sealer.isSealing(handle)) return false
+    return members.every(({ server, directory, life }) => {
+      const view = servers.get(server)
+      return view && servers.liveness(view, clock.nowMs()) === 'live' && servers.lifeOf(directory) === life
+    })
+  }
+
+  async #openPacking(goal: number, avoid: ReadonlySet<ServerId>) {
+    const { members } = placeChunk(this.context, goal, avoid)
+    const reply = await change(this.context, { kind: 'openPackingChunk', members, goal })
+    return { handle: replyNumber(reply, 0) as ChunkHandle, members }
+  }
+
+  #safeMode(): MasterContext['safeMode'] {
+    const { servers, clock } = this.context
+    const leftMs = this.#startMs + SAFE_MODE_MS - clock.nowMs()
+    const known = [...this.#state.servers()]
+    const missing = known.filter(({ id }) => !servers.get(id)?.hasReported)
+    if (leftMs <= 0 || missing.length === 0) return { isOn: false, reason: '', leftMs: 0 }
+    const reason = `${missing.length} of ${known.length} known chunkservers have not reported yet`
+    return { isOn: true, reason, leftMs }
+  }
+}
+
+function unreachable(server: ServerId): DfsError {
+  return new DfsError('UNAVAILABLE', `cs-${server} has no connection to the master`, { server })
+}

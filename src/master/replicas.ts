@@ -1,0 +1,189 @@
+// Replicas: what servers say of theirs, held against the log; and the orders that follow (GFS §2.6.2, §4.4, §4.5).
+//
+// Level-triggered: an order that gets lost is given again when the replica is reported again, in a full report at the
+// latest. Orders to delete wait while the master is young or in safe mode.
+
+import type { ChunkHandle, DirectoryId, ServerId } from '../base/ids.ts'
+import { ORDER_HOLDBACK_MS } from '../base/limits.ts'
+import type { Order, ReplicaFacts } from '../wire/messages.ts'
+import type { ReplicaState } from './cluster/locations.ts'
+import type { ServerView } from './cluster/servers.ts'
+import type { MasterContext } from './context.ts'
+import { judgeReplica } from './plan/garbage.ts'
+
+/** Orders waiting for one server at most; what is over is found again by its next full report. */
+const ORDERS_WAITING_MAX = 100_000
+/** Orders in one heartbeat reply. */
+const ORDERS_PER_REPLY = 1024
+
+export class Replicas {
+  readonly #context: MasterContext
+  readonly #startMs: number
+  readonly #orders = new Map<ServerId, Map<ChunkHandle, Order>>()
+  readonly #wantsReport = new Set<ServerId>()
+  /** Handles named since a server's full report began; what it had and doesn't name is gone. */
+  readonly #reporting = new Map<ServerId, Set<ChunkHandle>>()
+  /** Replicas set aside because the log doesn't know them, a server each. */
+  readonly #quarantined = new Map<ServerId, Set<ChunkHandle>>()
+
+  constructor(context: MasterContext) {
+    this.#context = context
+    this.#startMs = context.clock.nowMs()
+  }
+
+  /** Whether orders to delete may go out now. */
+  get mayDelete(): boolean {
+    const { clock, safeMode } = this.#context
+    return !safeMode.isOn && clock.nowMs() - this.#startMs >= ORDER_HOLDBACK_MS
+  }
+
+  /** Replicas that servers hold and no log record explains. */
+  get quarantinedCount(): number {
+    let count = 0
+    for (const handles of this.#quarantined.values()) count += handles.size
+    return count
+  }
+
+  /** Takes what a server says of one replica. */
+  note(server: ServerView, facts: ReplicaFacts): void {
+    const { state, locations } = this.#context
+    const { handle, directory } = facts
+    this.#reporting.get(server.id)?.add(handle)
+    this.#quarantined.get(server.id)?.delete(handle)
+    if (facts.state === 'gone') {
+      locations.delete(handle, directory)
+      return
+    }
+    const verdict = judgeReplica(handle, state, this.mayDelete)
+    if (verdict === 'delete') this.#order(server.id, orderOf('delete', facts))
+    if (verdict === 'quarantine') this.#quarantine(server, facts)
+    const chunk = state.chunk(handle)
+    if (!chunk) {
+      // Known once, and orders to delete are held back: the next report brings it again.
+      if (verdict === 'keep') this.#wantsReport.add(server.id)
+      return
+    }
+    if (chunk.state === 'sealed' && (facts.state === 'open' || facts.state === 'fenced')) {
+      const { version, length, digest, indexDigest } = chunk
+      this.#order(server.id, { kind: 'seal', handle, version, length, digest, indexDigest })
+    }
+    locations.set(handle, directory, replicaState(facts, chunk))
+  }
+
+  beginReport(server: ServerView): void {
+    this.#reporting.set(server.id, new Set())
+  }
+
+  /** The report is whole: what it did not name is not there. */
+  endReport(server: ServerView): void {
+    const named = this.#reporting.get(server.id)
+    if (!named) return
+    this.#reporting.delete(server.id)
+    this.#wantsReport.delete(server.id)
+    server.hasReported = true
+    for (const { directory } of server.directories) {
+      for (const handle of [...this.#context.locations.handlesOf(directory)]) {
+        if (!named.has(handle) && !this.#isMember(handle, directory)) this.#context.locations.delete(handle, directory)
+      }
+    }
+  }
+
+  /** The next heartbeat reply of every server asks for a full report. */
+  wantReports(): void {
+    for (const server of this.#context.servers.all()) this.#wantsReport.add(server.id)
+  }
+
+  wantsReport(server: ServerId): boolean {
+    return this.#wantsReport.has(server)
+  }
+
+  /** The chunk left the table: its replicas may go, once that is allowed. */
+  forgotten(handle: ChunkHandle): void {
+    const { locations, servers } = this.#context
+    for (const { directory } of locations.of(handle)) {
+      const server = servers.serverOfDirectory(directory)
+      if (server) this.#order(server.id, { kind: 'delete', handle, version: 0, length: 0, digest: 0, indexDigest: 0 })
+    }
+    locations.forget(handle)
+  }
+
+  /** Orders for one heartbeat reply; they leave the queue. */
+  takeOrders(server: ServerId): Order[] {
+    const waiting = this.#orders.get(server)
+    if (!waiting) return []
+    const taken: Order[] = []
+    const mayDelete = this.mayDelete
+    for (const order of waiting.values()) {
+      if (order.kind === 'delete' && !mayDelete) continue
+      taken.push(order)
+      if (taken.length >= ORDERS_PER_REPLY) break
+    }
+    for (const order of taken) waiting.delete(order.handle)
+    return taken
+  }
+
+  /** Chunks whose replicas still wait to be deleted, over all servers. */
+  get pendingDeletes(): number {
+    let count = 0
+    for (const waiting of this.#orders.values())
+      for (const order of waiting.values()) if (order.kind === 'delete') count++
+    return count
+  }
+
+  #order(server: ServerId, order: Order): void {
+    let waiting = this.#orders.get(server)
+    if (!waiting) {
+      waiting = new Map()
+      this.#orders.set(server, waiting)
+    }
+    if (waiting.size < ORDERS_WAITING_MAX) waiting.set(order.handle, order)
+    else this.#wantsReport.add(server)
+  }
+
+  #quarantine(server: ServerView, facts: ReplicaFacts): void {
+    let handles = this.#quarantined.get(server.id)
+    if (!handles) {
+      handles = new Set()
+      this.#quarantined.set(server.id, handles)
+    }
+    handles.add(facts.handle)
+    if (facts.state === 'quarantined') return
+    this.#context.logger.warn(
+      { event: 'quarantine', handle: facts.handle, server: server.id, length: facts.length },
+      'a chunk that the log does not know is set aside, not deleted',
+    )
+    this.#order(server.id, orderOf('quarantine', facts))
+  }
+
+  #isMember(handle: ChunkHandle, directory: DirectoryId): boolean {
+    return this.#context.state.chunkMembers(handle)?.some((member) => member.directory === directory) ?? false
+  }
+}
+
+function orderOf(kind: 'delete' | 'quarantine', facts: ReplicaFacts): Order {
+  return {
+    kind,
+    handle: facts.handle,
+    version: facts.version,
+    length: facts.length,
+    digest: facts.digest,
+    indexDigest: 0,
+  }
+}
+
+function replicaState(
+  facts: ReplicaFacts,
+  chunk: {
+    readonly state: 'open' | 'sealed'
+    readonly version: number
+    readonly length: number
+    readonly digest: number
+  },
+): ReplicaState {
+  if (facts.state === 'corrupt') return 'corrupt'
+  if (facts.state === 'quarantined' || facts.version < chunk.version) return 'different'
+  if (facts.state !== 'sealed') return 'open'
+  if (chunk.state === 'open' || facts.length > chunk.length) return 'different'
+  if (facts.length < chunk.length) return 'short'
+  return facts.digest === chunk.digest ? 'good' : 'different'
+}

@@ -1,0 +1,128 @@
+// Requests of chunkservers: joining, heartbeats, reports, leaving.
+
+import { DfsError } from '../../base/errors.ts'
+import type { ServerId } from '../../base/ids.ts'
+import { ORDER_VALID_MS } from '../../base/limits.ts'
+import type { History, RequestOf } from '../../wire/messages.ts'
+import type { ServerView } from '../cluster/servers.ts'
+import { type Asker, change, type Handlers, type MasterContext, replyNumber } from '../context.ts'
+import type { Replicas } from '../replicas.ts'
+
+export function chunkserverHandlers(replicas: Replicas) {
+  return {
+    join: async (context, request, asker) => {
+      await refuseDuplicate(context, request)
+      const id = await register(context, request)
+      const server = context.servers.join(id, request, asker.connection, context.clock.nowMs())
+      server.seenLogIndex = request.seenLogIndex
+      const history = historyOf(context)
+      if (isRolledBack(server, history)) {
+        context.logger.error(
+          { event: 'rolled-back', server: id, seen: request.seenLogIndex, logIndex: history.logIndex },
+          'a chunkserver has seen more history than this log has: restore the log, or run `dfs admin accept-rollback`',
+        )
+      }
+      context.logger.info({ event: 'join', server: id, address: request.address }, 'chunkserver joined')
+      return { server: id, heartbeatMs: context.settings.heartbeatMs, history }
+    },
+
+    heartbeat(context, { sequence, directories, streams, queuedBytes, changes }, asker) {
+      const server = serverOf(context, asker)
+      context.servers.beat(server, directories, streams, queuedBytes, context.clock.nowMs())
+      if (sequence > server.sequence) {
+        server.sequence = sequence
+        for (const facts of changes) replicas.note(server, facts)
+      }
+      const history = historyOf(context)
+      return {
+        heartbeatMs: context.settings.heartbeatMs,
+        history,
+        validMs: ORDER_VALID_MS,
+        orders: isRolledBack(server, history) ? [] : replicas.takeOrders(server.id),
+        wantReport: replicas.wantsReport(server.id),
+      }
+    },
+
+    chunkReport(context, { sequence, isFirst, isLast, replicas: reported }, asker) {
+      const server = serverOf(context, asker)
+      if (isFirst) replicas.beginReport(server)
+      if (sequence >= server.sequence) {
+        server.sequence = sequence
+        for (const facts of reported) replicas.note(server, facts)
+      }
+      if (isLast) replicas.endReport(server)
+      return {}
+    },
+
+    leave(context, _request, asker) {
+      const server = serverOf(context, asker)
+      server.isLeaving = true
+      context.logger.info({ event: 'leave', server: server.id }, 'chunkserver announced maintenance')
+      return {}
+    },
+  } satisfies Handlers
+}
+
+export function historyOf({ state }: MasterContext): History {
+  return { logIndex: state.lastIndex, rollbackLostIndex: state.rollbackLostIndex }
+}
+
+/** The server has seen history that this log does not have, and nobody has accepted its loss. */
+export function isRolledBack(server: ServerView, history: History): boolean {
+  return server.seenLogIndex > history.logIndex && server.seenLogIndex > history.rollbackLostIndex
+}
+
+function serverOf(context: MasterContext, asker: Asker): ServerView {
+  const server = context.servers.all().find((candidate) => candidate.connection === asker.connection)
+  if (server) return server
+  throw new DfsError('NOT_READY', 'this connection has not joined: join first', { remote: asker.remote })
+}
+
+/**
+ * A second live server with the same identity is a copied disk and always refused. The same server that comes back
+ * while its old connection still looks alive is let in when that stays silent for longer than its heartbeats allow.
+ */
+async function refuseDuplicate(context: MasterContext, request: RequestOf<'join'>): Promise<void> {
+  const { servers, clock, settings } = context
+  const existing = servers.all().find((server) => server.identity === request.identity)
+  if (!existing || existing.connection === undefined || isSameProcess(existing, request)) return
+  const before = existing.lastContactMs
+  await clock.sleep(2 * settings.heartbeatMs + 250)
+  if (existing.connection === undefined || existing.lastContactMs === before) return
+  throw new DfsError(
+    'DUPLICATE_IDENTITY',
+    `${request.address} shows the identity of cs-${existing.id}, which is live at ${existing.address}`,
+    { server: existing.id, address: existing.address },
+  )
+}
+
+function isSameProcess(server: ServerView, request: RequestOf<'join'>): boolean {
+  const lives = new Set(server.directories.map((directory) => directory.life))
+  return request.directories.some((directory) => lives.has(directory.life))
+}
+
+/** The id of the server, logged when it or a fact about it is new. */
+async function register(context: MasterContext, request: RequestOf<'join'>): Promise<ServerId> {
+  const known = [...context.state.servers()].find((server) => server.identity === request.identity)
+  const directories = request.directories.map(({ directory }) => directory)
+  const { address, zone, rack, identity } = request
+  if (
+    known &&
+    known.address === address &&
+    known.zone === zone &&
+    known.rack === rack &&
+    known.directories.length === directories.length &&
+    known.directories.every((directory, index) => directory === directories[index])
+  )
+    return known.id
+  const reply = await change(context, {
+    kind: 'registerServer',
+    server: known?.id ?? 0,
+    identity,
+    directories,
+    address,
+    zone,
+    rack,
+  })
+  return replyNumber(reply, 0) as ServerId
+}

@@ -1,0 +1,79 @@
+// Requests about names: reading them, and changing them through the log.
+
+import type { InodeId } from '../../base/ids.ts'
+import { change, type Handlers, replyNumber } from '../context.ts'
+import { directoryAt, directoryEntry, fileStat, inodeAt } from '../lookup.ts'
+import type { Reply } from '../operations.ts'
+
+export const namespaceHandlers = {
+  stat: ({ state }, { path }) => fileStat(state, inodeAt(state, path)),
+
+  list({ state }, { path, after, limit }) {
+    const directory = directoryAt(state, path)
+    const rows = state.list(directory, after, limit + 1)
+    const entries = rows.slice(0, limit).map(({ name, inode }) => directoryEntry(state, name, inode))
+    return { entries, more: rows.length > limit }
+  },
+
+  trashList(context, { after, limit }) {
+    const { state, settings } = context
+    const rows = state.trash(after, limit + 1)
+    const entries = rows.slice(0, limit).map((entry) => ({
+      id: entry.id,
+      path: entry.path,
+      isDirectory: entry.type === 'directory',
+      size: entry.size,
+      removedMs: entry.removedWallMs,
+      expiresInMs: entry.dueNow
+        ? 0
+        : Math.max(0, entry.removedAtMs + settings.retentionMs - context.proposer.clusterMs),
+    }))
+    return { entries, more: rows.length > limit }
+  },
+
+  makeDirectory: async (context, request) => {
+    return { inode: inodeIn(await change(context, { kind: 'makeDirectory', ...request })) }
+  },
+
+  copy: async (context, request) => ({ inode: inodeIn(await change(context, { kind: 'copy', ...request })) }),
+
+  rename: async (context, request) => ({ inode: inodeIn(await change(context, { kind: 'rename', ...request })) }),
+
+  remove: async (context, request) => {
+    return { trash: replyNumber(await change(context, { kind: 'remove', ...request }), 0) }
+  },
+
+  setAttributes: async (context, request) => {
+    const { by, path, mode, owner, group, goal, mtimeMs, attributes } = request
+    const reply = await change(context, {
+      kind: 'setAttributes',
+      by,
+      path,
+      ...(mode !== undefined && { mode }),
+      ...(owner !== undefined && { owner }),
+      ...(group !== undefined && { group }),
+      ...(goal !== undefined && { goal }),
+      ...(mtimeMs !== undefined && { mtimeMs }),
+      ...(attributes && { attributes: attributes.map(({ name, value }) => [name, value ?? null] as const) }),
+    })
+    return changed(reply)
+  },
+
+  restoreTrash: async (context, request) => {
+    return { inode: inodeIn(await change(context, { kind: 'restoreTrash', ...request })) }
+  },
+
+  emptyTrash: async (context, request) => {
+    await change(context, { kind: 'emptyTrash', ...request })
+    return {}
+  },
+} satisfies Handlers
+
+/** The reply of operations that change a file's bytes or attributes. */
+export function changed(reply: Reply): { inode: InodeId; size: number; contentVersion: number } {
+  return { inode: inodeIn(reply), size: replyNumber(reply, 1), contentVersion: replyNumber(reply, 2) }
+}
+
+export function inodeIn(reply: Reply): InodeId {
+  return replyNumber(reply, 0) as InodeId
+}

@@ -1,0 +1,214 @@
+// Requests for people and scripts: what there is, where it is, how it is. The shapes are those of the commands'
+// `--json` output.
+
+import type { DirectoryId } from '../../base/ids.ts'
+import { formatServer, HOLE, LINEAGE_COUNT } from '../../base/ids.ts'
+import { VERSION } from '../../base/version.ts'
+import type { CensusTaker } from '../census.ts'
+import { change, type Handlers, type MasterContext } from '../context.ts'
+import { factsOf, fileAt } from '../lookup.ts'
+import type { Replicas } from '../replicas.ts'
+
+/** Extents that `info` shows at most; a file with more is told so. */
+const INFO_EXTENTS_MAX = 100_000
+
+export function reportHandlers(census: CensusTaker, replicas: Replicas) {
+  return {
+    clusterInfo: ({ state }) => ({
+      clusterId: state.clusterId,
+      chunkBytes: state.chunkBytes,
+      goal: state.goal,
+      version: VERSION,
+    }),
+
+    report: async (context) => ({ document: await report(context, census, replicas) }),
+
+    space: async (context) => ({ document: await space(context, census, replicas) }),
+
+    info: (context, { path }) => ({ document: info(context, path) }),
+
+    complain(context, { handle, server, code, reason }) {
+      context.logger.warn({ event: 'complaint', handle, server, code, reason }, 'a reader complains of a replica')
+      return {}
+    },
+
+    checkpoint: async (context) => ({ logIndex: await context.checkpoint() }),
+
+    acceptRollback: async (context) => {
+      const { state, servers, random, logger } = context
+      const lostIndex = Math.max(
+        state.lastIndex,
+        state.rollbackLostIndex,
+        ...servers.all().map((server) => server.seenLogIndex),
+      )
+      const used = new Set(state.lineages.keys())
+      let lineage = random.below(LINEAGE_COUNT)
+      while (used.has(lineage)) lineage = (lineage + 1) % LINEAGE_COUNT
+      await change(context, { kind: 'acceptRollback', lineage, lostIndex })
+      logger.warn({ event: 'rollback-accepted', lostIndex, lineage }, 'the loss of later history was accepted')
+      return { lostIndex }
+    },
+  } satisfies Handlers
+}
+
+async function report(context: MasterContext, census: CensusTaker, replicas: Replicas): Promise<unknown> {
+  const { state, servers, clock, safeMode, sealer, givenUp } = context
+  const counted = await census.take()
+  const nowMs = clock.nowMs()
+  const joined = servers.all()
+  const absent = [...state.servers()].filter(({ id }) => !servers.get(id))
+  return {
+    clusterId: state.clusterId,
+    logIndex: state.lastIndex,
+    safeMode: { on: safeMode.isOn, reason: safeMode.reason, leftMs: Math.round(safeMode.leftMs) },
+    readOnly: context.isReadOnly(),
+    servers: [
+      ...joined.map((server) => {
+        const intent = state.server(server.id)?.intent ?? 'serve'
+        const liveness = servers.liveness(server, nowMs)
+        return {
+          id: formatServer(server.id),
+          address: server.address,
+          http: server.http,
+          zone: server.zone,
+          rack: server.rack,
+          state:
+            liveness === 'live' && intent === 'drain'
+              ? 'draining'
+              : liveness === 'live' && intent === 'maintain'
+                ? 'maintenance'
+                : liveness,
+          capacityBytes: sum(server.directories, (directory) => directory.capacityBytes),
+          usedBytes: sum(server.directories, (directory) => directory.usedBytes),
+          freeBytes: sum(server.directories, (directory) => directory.freeBytes),
+          chunks: sum(server.directories, (directory) => directory.chunks),
+          lastContactMs: Math.round(nowMs - server.lastContactMs),
+          version: server.version,
+          pid: server.pid,
+          disks: server.directories.map((directory) => ({
+            path: directory.path,
+            state: directory.state,
+            capacityBytes: directory.capacityBytes,
+            usedBytes: directory.usedBytes,
+            freeBytes: directory.freeBytes,
+          })),
+          seesMoreHistory: server.seenLogIndex > state.lastIndex && server.seenLogIndex > state.rollbackLostIndex,
+        }
+      }),
+      // Known from the log, not heard of since this master started.
+      ...absent.map((server) => ({
+        id: formatServer(server.id),
+        address: server.address,
+        http: '',
+        zone: server.zone,
+        rack: server.rack,
+        state: safeMode.isOn ? 'suspect' : 'dead',
+        capacityBytes: 0,
+        usedBytes: 0,
+        freeBytes: 0,
+        chunks: 0,
+        lastContactMs: null,
+        version: '',
+        pid: 0,
+        disks: [],
+        seesMoreHistory: false,
+      })),
+    ],
+    totals: {
+      files: state.fileCount,
+      directories: state.directoryCount,
+      chunks: state.chunkCount,
+      bytes: state.fileBytes,
+    },
+    repair: {
+      missing: safeMode.isOn ? 0 : counted.missing,
+      corrupt: counted.corrupt,
+      lastCopy: counted.lastCopy,
+      underReplicated: counted.underReplicated,
+      overReplicated: counted.overReplicated,
+      inFlight: 0,
+      bytesPerSecond: 0,
+      givenUp: givenUp.count,
+      retainedEarly: 0,
+      sealing: sealer.count,
+      quarantined: replicas.quarantinedCount,
+    },
+  }
+}
+
+async function space(context: MasterContext, census: CensusTaker, replicas: Replicas): Promise<unknown> {
+  const { servers, clock, state } = context
+  const counted = await census.take()
+  const nowMs = clock.nowMs()
+  const live = servers.all().filter((server) => servers.liveness(server, nowMs) !== 'dead')
+  const trash = state.trash(0, Number.MAX_SAFE_INTEGER)
+  const trashBytes = sum(trash, (entry) => entry.size)
+  return {
+    capacityBytes: sum(live, (server) => sum(server.directories, (directory) => directory.capacityBytes)),
+    usedBytes: sum(live, (server) => sum(server.directories, (directory) => directory.usedBytes)),
+    freeBytes: sum(live, (server) => sum(server.directories, (directory) => directory.freeBytes)),
+    /** Bytes of files, once; and of all replicas of their chunks. */
+    liveBytes: state.fileBytes,
+    replicaBytes: sum(live, (server) => sum(server.directories, (directory) => directory.usedBytes)),
+    retainedBytes: counted.retainedBytes + trashBytes,
+    deadBytes: counted.deadBytes,
+    pendingDeletionChunks: replicas.pendingDeletes,
+  }
+}
+
+function info(context: MasterContext, path: string): unknown {
+  const { state, locations, servers, clock } = context
+  const inode = fileAt(state, path)
+  const extents = state.extents(inode, 0, INFO_EXTENTS_MAX)
+  const handles = new Set(extents.map(({ handle }) => handle))
+  handles.delete(HOLE)
+  const nowMs = clock.nowMs()
+  return {
+    path,
+    size: factsOf(state, inode).size,
+    contentVersion: factsOf(state, inode).contentVersion,
+    extents: extents.map(({ fileOffset, handle, offset, length }) => ({
+      offset: fileOffset,
+      length,
+      handle,
+      chunkOffset: offset,
+    })),
+    chunks: [...handles].flatMap((handle) => {
+      const chunk = state.chunk(handle)
+      if (!chunk) return []
+      return {
+        handle,
+        state: chunk.state,
+        version: chunk.version,
+        length: chunk.length,
+        digest: chunk.state === 'sealed' ? chunk.digest.toString(16).padStart(8, '0') : null,
+        goal: chunk.goal || state.goal,
+        shared: chunk.shared,
+        references: chunk.references,
+        liveBytes: chunk.liveBytes,
+        replicas: locations.of(handle).flatMap(({ directory, state: replicaState }) => {
+          const server = servers.serverOfDirectory(directory)
+          if (!server) return []
+          return {
+            server: formatServer(server.id),
+            address: server.address,
+            state: replicaState,
+            serverState: servers.liveness(server, nowMs),
+            disk: diskPath(server.directories, directory),
+          }
+        }),
+      }
+    }),
+  }
+}
+
+function diskPath(
+  directories: readonly { readonly directory: DirectoryId; readonly path: string }[],
+  directory: DirectoryId,
+): string {
+  return directories.find((facts) => facts.directory === directory)?.path ?? ''
+}
+
+function sum<T>(items: readonly T[], of: (item: T) => number): number {
+  return items.reduce((total, item) => total + of(item), 0)
+}

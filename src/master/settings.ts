@@ -1,0 +1,38 @@
+// Settings of a master: what the operator chose, with the defaults of `dfsd master --help`.
+
+import { DAY_MS, GiB, MINUTE_MS, MiB } from '../base/units.ts'
+
+export interface MasterSettings {
+  /** Replicas of a file that asks for none in particular; taken at format. */
+  readonly goal: number
+  /** A chunk is not started with fewer; undefined: 2 for goals of 3 and more, else 1. */
+  readonly minReplicas: number | undefined
+  /** Taken at format. */
+  readonly chunkBytes: number
+  readonly heartbeatMs: number
+  readonly deadAfterMs: number
+  readonly leaseMs: number
+  /** What is removed can be had back for this long, in cluster time. */
+  readonly retentionMs: number
+  /** Bytes of log kept for history beyond what recovery needs. */
+  readonly logBudgetBytes: number
+  /** A checkpoint is due after this many bytes of log, or the size of the last one if that is more. */
+  readonly checkpointEveryBytes: number
+}
+
+export const defaultSettings: MasterSettings = {
+  goal: 3,
+  minReplicas: undefined,
+  chunkBytes: 64 * MiB,
+  heartbeatMs: 500,
+  deadAfterMs: 10_000,
+  leaseMs: MINUTE_MS,
+  retentionMs: DAY_MS,
+  logBudgetBytes: 20 * GiB,
+  checkpointEveryBytes: 256 * MiB,
+}
+
+/** The fewest replicas a chunk of this goal may start with. */
+export function minimumReplicas(goal: number, settings: MasterSettings): number {
+  return Math.min(goal, settings.minReplicas ?? (goal >= 3 ? 2 : 1))
+}
