@@ -11,6 +11,7 @@
 
 import { assert } from '../base/assert.ts'
 import { DfsError, isDfsError } from '../base/errors.ts'
+import { SECOND_MS } from '../base/units.ts'
 import type { Clock, Timer } from '../io/clock.ts'
 import { type Address, formatAddress, type ReceivedBytes, type Socket } from '../io/network.ts'
 import { type Body, decodeBody, encodeBody } from '../wire/body.ts'
@@ -66,8 +67,8 @@ export interface StreamedCall {
 
 type State = 'greeting' | 'open' | 'closing' | 'closed'
 
-/** After a broken rule: how long the other side has to read why, before the socket is destroyed. */
-const LINGER_MS = 1000
+/** How long the other side has to read what was queued, and why the connection ends, before the socket is destroyed. */
+const LINGER_MS = 5 * SECOND_MS
 
 export class Connection {
   /** Resolves when the other side's hello was accepted; rejects with the reason when the connection closes before. */
@@ -498,8 +499,7 @@ export class Connection {
 
   /** Lets the queued bytes go and the other side read them, then breaks the socket. */
   #endSoon(): void {
-    this.#outbox.flush()
-    this.#outbox.close(this.#reason!)
+    this.#outbox.finish(this.#reason!)
     this.#socket.end()
     // What still comes is dropped unread; without reading, the system would answer with a reset and the other side
     // would never see the last frame.

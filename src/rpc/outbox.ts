@@ -229,6 +229,15 @@ export class Outbox {
     this.#stream?.abort(error)
   }
 
+  /** Hands all that is ready to the socket, room or not; then nothing more is sent. */
+  finish(error: DfsError): void {
+    if (this.#closed !== undefined) return
+    this.abandon(error)
+    this.#sealBlock()
+    while (this.#ready.length > 0) this.#writeSome()
+    this.close(error)
+  }
+
   /** Nothing more is sent. What waited gets the error; what the socket may still hold waits for `settle`. */
   close(error: DfsError): void {
     if (this.#closed !== undefined) return
