@@ -10,6 +10,7 @@ import { assert } from '../base/assert.ts'
 import { crc32 } from '../base/crc32.ts'
 import type { ClusterId } from '../base/ids.ts'
 import { KiB, MiB } from '../base/units.ts'
+import { type Field, field, getField, isZeroField, putField } from './fields.ts'
 
 export const LOG_FORMAT_VERSION = 1
 export const PAGE_BYTES = 4 * KiB
@@ -23,14 +24,6 @@ export const RECORD_PAYLOAD_BYTES_MAX = 1 * MiB
 
 export const SEGMENT_MAGIC = 'DFSOPLOG'
 export const BATCH_MAGIC = 'DFSBATCH'
-
-/** A run of bytes in a header. */
-export interface Field {
-  readonly offset: number
-  readonly bytes: number
-}
-
-const field = (offset: number, bytes: number): Field => ({ offset, bytes })
 
 /** The segment header: 4096 bytes. The tables of these fields in oplog-format.md are compared by a test. */
 export const segmentFields = {
@@ -159,39 +152,39 @@ export type HeaderFault = 'damaged' | 'newer'
 export function encodeSegmentHeader(header: Omit<SegmentHeader, 'crc'>): { page: Buffer; crc: number } {
   const page = Buffer.alloc(SEGMENT_HEADER_BYTES)
   page.write(SEGMENT_MAGIC, 0, 'latin1')
-  put(page, 0, segmentFields.version, LOG_FORMAT_VERSION)
-  put(page, 0, segmentFields.headerBytes, SEGMENT_HEADER_BYTES)
+  putField(page, 0, segmentFields.version, LOG_FORMAT_VERSION)
+  putField(page, 0, segmentFields.headerBytes, SEGMENT_HEADER_BYTES)
   page.write(header.clusterId, segmentFields.clusterId.offset, 'hex')
-  put(page, 0, segmentFields.segment, header.segment)
-  put(page, 0, segmentFields.firstIndex, header.firstIndex)
-  put(page, 0, segmentFields.lastTerm, header.lastTerm)
-  put(page, 0, segmentFields.previousEnd, header.previousEnd)
-  put(page, 0, segmentFields.previousCrc, header.previousCrc)
-  put(page, 0, segmentFields.salt, header.salt)
-  put(page, 0, segmentFields.syncedEnd, header.syncedEnd)
+  putField(page, 0, segmentFields.segment, header.segment)
+  putField(page, 0, segmentFields.firstIndex, header.firstIndex)
+  putField(page, 0, segmentFields.lastTerm, header.lastTerm)
+  putField(page, 0, segmentFields.previousEnd, header.previousEnd)
+  putField(page, 0, segmentFields.previousCrc, header.previousCrc)
+  putField(page, 0, segmentFields.salt, header.salt)
+  putField(page, 0, segmentFields.syncedEnd, header.syncedEnd)
   const crc = crc32(page.subarray(0, segmentFields.headerCrc.offset))
-  put(page, 0, segmentFields.headerCrc, crc)
+  putField(page, 0, segmentFields.headerCrc, crc)
   return { page, crc }
 }
 
 /** Reads the header page at the start of `bytes`. */
 export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | HeaderFault {
   if (bytes.length < SEGMENT_HEADER_BYTES) return 'damaged'
-  const crc = get(bytes, 0, segmentFields.headerCrc)
+  const crc = getField(bytes, 0, segmentFields.headerCrc)
   if (bytes.toString('latin1', 0, 8) !== SEGMENT_MAGIC) return 'damaged'
   if (crc !== crc32(bytes.subarray(0, segmentFields.headerCrc.offset))) return 'damaged'
-  if (get(bytes, 0, segmentFields.version) !== LOG_FORMAT_VERSION) return 'newer'
-  if (get(bytes, 0, segmentFields.flags) !== 0) return 'newer'
-  if (!isZero(bytes, 0, segmentFields.reserved) || !isZero(bytes, 0, segmentFields.reserved2)) return 'newer'
+  if (getField(bytes, 0, segmentFields.version) !== LOG_FORMAT_VERSION) return 'newer'
+  if (getField(bytes, 0, segmentFields.flags) !== 0) return 'newer'
+  if (!isZeroField(bytes, 0, segmentFields.reserved) || !isZeroField(bytes, 0, segmentFields.reserved2)) return 'newer'
   return {
     clusterId: bytes.toString('hex', 16, 32) as ClusterId,
-    segment: get(bytes, 0, segmentFields.segment),
-    firstIndex: get(bytes, 0, segmentFields.firstIndex),
-    lastTerm: get(bytes, 0, segmentFields.lastTerm),
-    previousEnd: get(bytes, 0, segmentFields.previousEnd),
-    previousCrc: get(bytes, 0, segmentFields.previousCrc),
-    salt: get(bytes, 0, segmentFields.salt),
-    syncedEnd: get(bytes, 0, segmentFields.syncedEnd),
+    segment: getField(bytes, 0, segmentFields.segment),
+    firstIndex: getField(bytes, 0, segmentFields.firstIndex),
+    lastTerm: getField(bytes, 0, segmentFields.lastTerm),
+    previousEnd: getField(bytes, 0, segmentFields.previousEnd),
+    previousCrc: getField(bytes, 0, segmentFields.previousCrc),
+    salt: getField(bytes, 0, segmentFields.salt),
+    syncedEnd: getField(bytes, 0, segmentFields.syncedEnd),
     crc,
   }
 }
@@ -203,25 +196,25 @@ export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | HeaderFault 
 export function decodeBatchHeader(bytes: Buffer, at: number): BatchHeader | undefined {
   if (bytes.length - at < BATCH_HEADER_BYTES) return undefined
   if (bytes.toString('latin1', at, at + 8) !== BATCH_MAGIC) return undefined
-  const crc = get(bytes, at, batchFields.headerCrc)
+  const crc = getField(bytes, at, batchFields.headerCrc)
   if (crc !== crc32(bytes.subarray(at, at + batchFields.headerCrc.offset))) return undefined
   const id = at + batchFields.clusterId.offset
   return {
-    kind: get(bytes, at, batchFields.kind),
-    flags: get(bytes, at, batchFields.flags),
-    batchBytes: get(bytes, at, batchFields.batchBytes),
-    bodyBytes: get(bytes, at, batchFields.bodyBytes),
-    recordCount: get(bytes, at, batchFields.recordCount),
+    kind: getField(bytes, at, batchFields.kind),
+    flags: getField(bytes, at, batchFields.flags),
+    batchBytes: getField(bytes, at, batchFields.batchBytes),
+    bodyBytes: getField(bytes, at, batchFields.bodyBytes),
+    recordCount: getField(bytes, at, batchFields.recordCount),
     clusterId: bytes.toString('hex', id, id + 16) as ClusterId,
-    salt: get(bytes, at, batchFields.salt),
-    segment: get(bytes, at, batchFields.segment),
-    offset: get(bytes, at, batchFields.offset),
-    firstIndex: get(bytes, at, batchFields.firstIndex),
-    syncedOffset: get(bytes, at, batchFields.syncedOffset),
-    syncedIndex: get(bytes, at, batchFields.syncedIndex),
-    lastTerm: get(bytes, at, batchFields.lastTerm),
-    previousCrc: get(bytes, at, batchFields.previousCrc),
-    bodyCrc: get(bytes, at, batchFields.bodyCrc),
+    salt: getField(bytes, at, batchFields.salt),
+    segment: getField(bytes, at, batchFields.segment),
+    offset: getField(bytes, at, batchFields.offset),
+    firstIndex: getField(bytes, at, batchFields.firstIndex),
+    syncedOffset: getField(bytes, at, batchFields.syncedOffset),
+    syncedIndex: getField(bytes, at, batchFields.syncedIndex),
+    lastTerm: getField(bytes, at, batchFields.lastTerm),
+    previousCrc: getField(bytes, at, batchFields.previousCrc),
+    bodyCrc: getField(bytes, at, batchFields.bodyCrc),
     crc,
   }
 }
@@ -269,9 +262,9 @@ export function impossibleRecords(batch: Buffer, header: BatchHeader, previousTe
   let term = previousTerm
   for (let count = 0; count < header.recordCount; count++) {
     if (end - at < RECORD_HEADER_BYTES) return `record ${count} of ${header.recordCount} does not fit its batch`
-    const payloadBytes = get(batch, at, recordFields.payloadBytes)
-    const index = get(batch, at, recordFields.index)
-    const recordTerm = get(batch, at, recordFields.term)
+    const payloadBytes = getField(batch, at, recordFields.payloadBytes)
+    const index = getField(batch, at, recordFields.index)
+    const recordTerm = getField(batch, at, recordFields.term)
     if (payloadBytes > RECORD_PAYLOAD_BYTES_MAX) return `a payload of ${payloadBytes} bytes`
     if (index !== header.firstIndex + count) return `index ${index} stands where ${header.firstIndex + count} belongs`
     if (recordTerm < term) return `index ${index} has term ${recordTerm} after term ${term}`
@@ -287,13 +280,13 @@ export function decodeRecords(batch: Buffer, header: BatchHeader): LogRecord[] {
   const records: LogRecord[] = []
   let at = BATCH_HEADER_BYTES
   for (let count = 0; count < header.recordCount; count++) {
-    const next = at + RECORD_HEADER_BYTES + get(batch, at, recordFields.payloadBytes)
+    const next = at + RECORD_HEADER_BYTES + getField(batch, at, recordFields.payloadBytes)
     records.push({
-      index: get(batch, at, recordFields.index),
-      term: get(batch, at, recordFields.term),
-      kind: get(batch, at, recordFields.kind),
-      version: get(batch, at, recordFields.version),
-      flags: get(batch, at, recordFields.flags),
+      index: getField(batch, at, recordFields.index),
+      term: getField(batch, at, recordFields.term),
+      kind: getField(batch, at, recordFields.kind),
+      version: getField(batch, at, recordFields.version),
+      flags: getField(batch, at, recordFields.flags),
       payload: batch.subarray(at + RECORD_HEADER_BYTES, next),
     })
     at = next
@@ -367,12 +360,12 @@ export class BatchBuffer {
     const at = BATCH_HEADER_BYTES + this.#bodyBytes
     const end = at + RECORD_HEADER_BYTES + payload.length
     this.#grow(end)
-    put(this.#buffer, at, recordFields.payloadBytes, payload.length)
-    put(this.#buffer, at, recordFields.kind, kind)
-    put(this.#buffer, at, recordFields.version, version)
-    put(this.#buffer, at, recordFields.flags, flags)
-    put(this.#buffer, at, recordFields.index, index)
-    put(this.#buffer, at, recordFields.term, term)
+    putField(this.#buffer, at, recordFields.payloadBytes, payload.length)
+    putField(this.#buffer, at, recordFields.kind, kind)
+    putField(this.#buffer, at, recordFields.version, version)
+    putField(this.#buffer, at, recordFields.flags, flags)
+    putField(this.#buffer, at, recordFields.index, index)
+    putField(this.#buffer, at, recordFields.term, term)
     this.#buffer.set(payload, at + RECORD_HEADER_BYTES)
     this.#bodyBytes = end - BATCH_HEADER_BYTES
     this.#lastTerm = term
@@ -396,23 +389,23 @@ export class BatchBuffer {
     buffer.fill(0, BATCH_HEADER_BYTES + this.#bodyBytes, batchBytes)
     buffer.fill(0, 0, BATCH_HEADER_BYTES)
     buffer.write(BATCH_MAGIC, 0, 'latin1')
-    put(buffer, 0, batchFields.kind, this.#recordCount === 0 ? BatchKind.marker : BatchKind.data)
-    put(buffer, 0, batchFields.headerBytes, BATCH_HEADER_BYTES)
-    put(buffer, 0, batchFields.batchBytes, batchBytes)
-    put(buffer, 0, batchFields.bodyBytes, this.#bodyBytes)
-    put(buffer, 0, batchFields.recordCount, this.#recordCount)
+    putField(buffer, 0, batchFields.kind, this.#recordCount === 0 ? BatchKind.marker : BatchKind.data)
+    putField(buffer, 0, batchFields.headerBytes, BATCH_HEADER_BYTES)
+    putField(buffer, 0, batchFields.batchBytes, batchBytes)
+    putField(buffer, 0, batchFields.bodyBytes, this.#bodyBytes)
+    putField(buffer, 0, batchFields.recordCount, this.#recordCount)
     buffer.write(place.clusterId, batchFields.clusterId.offset, 'hex')
-    put(buffer, 0, batchFields.salt, place.salt)
-    put(buffer, 0, batchFields.segment, place.segment)
-    put(buffer, 0, batchFields.offset, place.offset)
-    put(buffer, 0, batchFields.firstIndex, this.#firstIndex)
-    put(buffer, 0, batchFields.syncedOffset, place.syncedOffset)
-    put(buffer, 0, batchFields.syncedIndex, place.syncedIndex)
-    put(buffer, 0, batchFields.lastTerm, this.#lastTerm)
-    put(buffer, 0, batchFields.previousCrc, place.previousCrc)
-    put(buffer, 0, batchFields.bodyCrc, crc32(buffer.subarray(BATCH_HEADER_BYTES, batchBytes)))
+    putField(buffer, 0, batchFields.salt, place.salt)
+    putField(buffer, 0, batchFields.segment, place.segment)
+    putField(buffer, 0, batchFields.offset, place.offset)
+    putField(buffer, 0, batchFields.firstIndex, this.#firstIndex)
+    putField(buffer, 0, batchFields.syncedOffset, place.syncedOffset)
+    putField(buffer, 0, batchFields.syncedIndex, place.syncedIndex)
+    putField(buffer, 0, batchFields.lastTerm, this.#lastTerm)
+    putField(buffer, 0, batchFields.previousCrc, place.previousCrc)
+    putField(buffer, 0, batchFields.bodyCrc, crc32(buffer.subarray(BATCH_HEADER_BYTES, batchBytes)))
     const crc = crc32(buffer.subarray(0, batchFields.headerCrc.offset))
-    put(buffer, 0, batchFields.headerCrc, crc)
+    putField(buffer, 0, batchFields.headerCrc, crc)
     return { bytes: buffer.subarray(0, batchBytes), crc }
   }
 
@@ -429,43 +422,4 @@ export class BatchBuffer {
     this.#buffer.copy(larger, 0, 0, BATCH_HEADER_BYTES + this.#bodyBytes)
     this.#buffer = larger
   }
-}
-
-function put(into: Buffer, base: number, { offset, bytes }: Field, value: number): void {
-  const at = base + offset
-  switch (bytes) {
-    case 1:
-      into[at] = value
-      break
-    case 2:
-      into.writeUInt16LE(value, at)
-      break
-    case 4:
-      into.writeUInt32LE(value, at)
-      break
-    default:
-      assert(bytes === 8 && Number.isSafeInteger(value) && value >= 0, 'a number that does not fit its field')
-      into.writeUInt32LE(value % 2 ** 32, at)
-      into.writeUInt32LE(Math.floor(value / 2 ** 32), at + 4)
-  }
-}
-
-/** The number in a field; an 8-byte one beyond 2^53 comes back inexact and never equals what is expected. */
-function get(from: Buffer, base: number, { offset, bytes }: Field): number {
-  const at = base + offset
-  switch (bytes) {
-    case 1:
-      return from[at]!
-    case 2:
-      return from.readUInt16LE(at)
-    case 4:
-      return from.readUInt32LE(at)
-    default:
-      return from.readUInt32LE(at) + from.readUInt32LE(at + 4) * 2 ** 32
-  }
-}
-
-function isZero(bytes: Buffer, base: number, { offset, bytes: count }: Field): boolean {
-  for (let at = base + offset; at < base + offset + count; at++) if (bytes[at] !== 0) return false
-  return true
 }
