@@ -27,7 +27,7 @@ import {
   newestCheckpointBytes,
   replay,
 } from './checkpointer.ts'
-import { markFormed, openMasterDirectory } from './identity.ts'
+import { type MasterDirectory, markFormed, openMasterDirectory } from './identity.ts'
 import { Master } from './master.ts'
 import { defaultSettings, type MasterSettings } from './settings.ts'
 
@@ -77,7 +77,7 @@ export class MasterNode {
   readonly #lock: DiskLock
   readonly #log: OpLog
   readonly #master: Master
-  readonly #paths: { readonly logDirectory: string; readonly checkpointDirectory: string }
+  readonly #paths: MasterDirectory
   readonly #connections = new Map<Connection, number>()
   readonly #byNumber = new Map<number, Connection>()
   #server: RpcServer | undefined
@@ -94,8 +94,8 @@ export class MasterNode {
   static async start(io: Io, logger: Logger, options: MasterOptions, lock: DiskLock): Promise<MasterNode> {
     const { disk, clock, entropy } = io
     const settings: MasterSettings = { ...defaultSettings, ...withoutUndefined(options) }
-    const identity = await openMasterDirectory(disk, entropy, options.data)
-    const { clusterId, logDirectory, checkpointDirectory } = identity
+    const paths = await openMasterDirectory(disk, entropy, options.data)
+    const { clusterId, logDirectory, checkpointDirectory } = paths
     await disk.makeDirectory(checkpointDirectory)
     await disk.syncDirectory(options.data)
     await removeCheckpointLeftovers(disk, checkpointDirectory)
@@ -104,7 +104,7 @@ export class MasterNode {
     const checkpointIndex = state.lastIndex
     const events = new LogEvents()
     const logOptions = { disk, clock, entropy, logger, directory: logDirectory, clusterId, events }
-    await formatLogOnce(logOptions, identity.isFormed, checkpointIndex)
+    await formatLogOnce(logOptions, paths.isFormed, checkpointIndex)
     await disk.syncDirectory(options.data)
     const log = await OpLog.open({ ...logOptions, fromIndex: checkpointIndex + 1, reachIndex: checkpointIndex })
     const replayed = await replay(disk, state, logDirectory, clusterId, log.syncedIndex)
@@ -124,8 +124,7 @@ export class MasterNode {
       log,
       state,
       events,
-      logDirectory,
-      checkpointDirectory,
+      paths,
     })
     try {
       await node.#serve()
@@ -146,8 +145,7 @@ export class MasterNode {
     readonly log: OpLog
     readonly state: ConstructorParameters<typeof Master>[0]
     readonly events: LogEvents
-    readonly logDirectory: string
-    readonly checkpointDirectory: string
+    readonly paths: MasterDirectory
   }) {
     const { io, logger, options, settings, clusterId, lock, log, state, events } = parts
     this.clusterId = clusterId
@@ -157,7 +155,7 @@ export class MasterNode {
     this.#settings = settings
     this.#lock = lock
     this.#log = log
-    this.#paths = parts
+    this.#paths = parts.paths
     this.#master = new Master(state, settings, {
       clock: io.clock,
       entropy: io.entropy,
@@ -261,9 +259,9 @@ export class MasterNode {
         goal,
       })
       if (!outcome.ok) throw new DfsError(outcome.code, outcome.message, outcome.detail)
-      await markFormed(this.#io.disk, this.#options.data, clusterId)
       this.#logger.info({ event: 'formatted', clusterId, goal, chunkBytes }, 'a new cluster')
     }
+    if (!this.#paths.isFormed) await markFormed(this.#io.disk, this.#options.data, this.clusterId)
     await this.#checkSpace()
     await this.#master.start()
     this.#checkpointBytes = await newestCheckpointBytes(this.#io.disk, this.#paths.checkpointDirectory)
