@@ -1,0 +1,69 @@
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import type { DirectoryId, Life, ServerId } from '../../../src/base/ids.ts'
+import { hostOf, Servers } from '../../../src/master/cluster/servers.ts'
+
+const id = 1 as ServerId
+const disk = (life: number) => ({
+  directory: 5 as DirectoryId,
+  life: life as Life,
+  path: '/d',
+  state: 'ok' as const,
+  capacityBytes: 10,
+  usedBytes: 0,
+  freeBytes: 10,
+  chunks: 0,
+})
+const facts = (life = 7) => ({
+  identity: 9,
+  address: 'h:1',
+  http: '',
+  zone: '',
+  rack: '',
+  version: '',
+  pid: 1,
+  directories: [disk(life)],
+})
+
+test('liveness goes from live over suspect to dead as silence grows, and back with a heartbeat', () => {
+  const servers = new Servers(10_000)
+  const server = servers.join(id, facts(), 1, 0)
+  assert.is(servers.liveness(server, 4999), 'live')
+  assert.is(servers.liveness(server, 5001), 'suspect')
+  assert.is(servers.liveness(server, 10_001), 'dead')
+  servers.beat(server, server.directories, 0, 0, 10_002)
+  assert.is(servers.liveness(server, 10_003), 'live')
+})
+
+test('a broken connection makes a server suspect at once, and dead when it does not come back', () => {
+  const servers = new Servers(10_000)
+  const server = servers.join(id, facts(), 1, 0)
+  assert.is(servers.disconnect(1, 10), server)
+  assert.is(servers.liveness(server, 11), 'suspect')
+  assert.is(servers.liveness(server, 10_001), 'dead')
+  assert.is(servers.disconnect(1, 12), undefined, 'it has no connection any more')
+  assert.is(servers.liveness(servers.join(id, facts(8), 2, 20_000), 20_001), 'live')
+})
+
+test('a server that announced its stop is in maintenance until it joins again', () => {
+  const servers = new Servers(10_000)
+  const server = servers.join(id, facts(), 1, 0)
+  server.isLeaving = true
+  assert.is(servers.liveness(server, 50_000), 'maintenance')
+  assert.is(servers.liveness(servers.join(id, facts(), 2, 60_000), 60_001), 'live')
+})
+
+test('a directory has the life of the last join', () => {
+  const servers = new Servers(10_000)
+  servers.join(id, facts(7), 1, 0)
+  servers.join(id, facts(8), 2, 1)
+  assert.is(servers.lifeOf(5 as DirectoryId), 8)
+  assert.is(servers.lifeOf(6 as DirectoryId), undefined)
+})
+
+test('the host is what stands before the port, also of an IPv6 address', () => {
+  assert.is(hostOf('10.0.0.1:7500'), '10.0.0.1')
+  assert.is(hostOf('[::1]:7500'), '[::1]')
+})
+
+test.run()
