@@ -31,6 +31,8 @@ export interface ConnectionOptions {
   readonly clock: Clock
   /** What we say of ourselves. */
   readonly hello: Hello
+  /** True for the side that was connected to: it answers the other's hello, once it has accepted it. */
+  readonly isAcceptor: boolean
   /** What the other side must be. */
   readonly expect?: Expectation
   /** Answers the other side's requests; without it every one is UNKNOWN_MESSAGE. */
@@ -71,7 +73,7 @@ type State = 'greeting' | 'open' | 'closing' | 'closed'
 const LINGER_MS = 5 * SECOND_MS
 
 export class Connection {
-  /** Resolves when the other side's hello was accepted; rejects with the reason when the connection closes before. */
+  /** Resolves when both sides have accepted each other (an acceptor: when it has accepted the other); rejects with the reason when the connection closes before. */
   readonly opened: Promise<void>
 
   readonly #socket: Socket
@@ -100,7 +102,7 @@ export class Connection {
   #onDataComplete: (() => void) | undefined
   #framesSeen = 0
 
-  /** Takes over the socket, in the turn it was got, and sends the hello. */
+  /** Takes over the socket, in the turn it was got; who connected says hello. */
   constructor(socket: Socket, options: ConnectionOptions) {
     this.#socket = socket
     this.#options = options
@@ -148,7 +150,7 @@ export class Connection {
       onEnd: () => this.#onEnd(),
       onClose: (error) => this.#onSocketClosed(error),
     })
-    this.#outbox.send(FrameType.hello, 0, 0, encodeBody(helloToBody(options.hello)))
+    if (!options.isAcceptor) this.#sendHello()
     this.#wakeAt(this.#clock.nowMs() + Math.min(this.#limits.helloMs, this.#watch.tickMs))
   }
 
@@ -327,11 +329,16 @@ export class Connection {
     }
   }
 
+  #sendHello(): void {
+    this.#outbox.send(FrameType.hello, 0, 0, encodeBody(helloToBody(this.#options.hello)))
+  }
+
   #onGreeting(header: Readonly<FrameHeader>, body: Buffer): void {
     if (header.type === FrameType.error) throw new PeerRefusal(errorFromBody(decodeBody(body)))
     if (header.type !== FrameType.hello) throw badFrame(`a frame of type ${header.type} before the hello`)
     const peer = helloFromBody(decodeBody(body))
     checkHello(this.#options.hello, peer, this.#options.expect ?? {})
+    if (this.#options.isAcceptor) this.#sendHello()
     this.#peer = peer
     this.#state = 'open'
     this.#parser.limits = this.#limits

@@ -205,6 +205,7 @@ export async function connect(
   const connection = new Connection(socket, {
     clock,
     hello: options.hello(),
+    isAcceptor: false,
     ...(expect && { expect }),
     ...(handlers && { handlers }),
     onBug,

@@ -1,7 +1,7 @@
 // Listens, and turns every socket that comes into a connection, within bounds.
 //
 // At the bounds: a socket over `connectionsMax`, or over `greetingsMax` that have not said hello yet, is told BUSY and
-// closed; data that requests want collected beyond `collectBytesTotalMax` is refused with BUSY, request by request.
+// closed (and closed unheard when that many more are being told already); data that requests want collected beyond `collectBytesTotalMax` is refused with BUSY, request by request.
 
 import { DfsError } from '../base/errors.ts'
 import { MiB, SECOND_MS } from '../base/units.ts'
@@ -91,6 +91,12 @@ export class RpcServer {
 
   #accept(socket: Socket): void {
     const { clock, hello, expect, handlers, onBug, limits } = this.#options
+    const { connectionsMax, greetingsMax } = this.#bounds
+    if (this.#connections.size >= connectionsMax + greetingsMax) {
+      socket.start({ onBytes() {}, onDrain() {}, onEnd() {}, onClose() {} })
+      socket.destroy()
+      return
+    }
     let isGreeting = true
     const greeted = () => {
       if (isGreeting) this.#greetingCount--
@@ -100,6 +106,7 @@ export class RpcServer {
     const connection = new Connection(socket, {
       clock,
       hello: hello(),
+      isAcceptor: true,
       ...(expect && { expect }),
       handlers,
       onBug,
@@ -112,7 +119,6 @@ export class RpcServer {
       },
     })
     this.#connections.add(connection)
-    const { connectionsMax, greetingsMax } = this.#bounds
     if (this.#connections.size > connectionsMax || this.#greetingCount > greetingsMax) {
       const message = `too many connections: ${this.#connections.size}, ${this.#greetingCount} of them without a hello`
       connection.refuse(new DfsError('BUSY', message, { connectionsMax, greetingsMax }))
