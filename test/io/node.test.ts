@@ -8,6 +8,7 @@ import { execa } from 'execa'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { isDfsError } from '../../src/base/errors.ts'
+import { withoutFirst } from '../../src/io/node/disk.ts'
 import { nodeIo } from '../../src/io/node/io.ts'
 import { lockFile } from '../../src/io/node/lock.ts'
 
@@ -108,6 +109,13 @@ test('a full disk is DISK_FULL, and no other code', async () => {
   if (file === undefined) return
   await rejects(() => file.write([Buffer.alloc(10), Buffer.alloc(10)], 0), 'DISK_FULL')
   await file.close()
+})
+
+test('after a short write exactly the bytes that are missing remain', () => {
+  const slices = [Buffer.from('abc'), Buffer.from('d'), Buffer.from('efgh')]
+  for (let count = 0; count <= 8; count++) {
+    assert.is(Buffer.concat(withoutFirst(slices, count)).toString(), 'abcdefgh'.slice(count))
+  }
 })
 
 test('connecting to where nothing answers ends with TIMEOUT', async () => {

@@ -78,8 +78,8 @@ for (const seed of simSeeds(10)) {
     const world = new SimWorld(swarmOptions(seed))
     await world.run(async () => {
       const { client, clientSide, server, serverSide } = await connected(world)
-      world.network.partition('a', 'b', { oneWay: true })
       client.write([Buffer.alloc(1000)])
+      world.network.partition('a', 'b', { oneWay: true })
       server.write([Buffer.alloc(500)])
       await world.sleep(5000)
       assert.is(serverSide.bytes, 0)

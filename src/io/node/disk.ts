@@ -170,8 +170,8 @@ class NodeFile implements DiskFile {
   }
 }
 
-/** The slices that remain after the first `bytes` of them are gone. */
-function withoutFirst(slices: Uint8Array[], bytes: number): Uint8Array[] {
+/** The slices that remain after the first `bytes` of them are gone: what a short write left. */
+export function withoutFirst(slices: readonly Uint8Array[], bytes: number): Uint8Array[] {
   let index = 0
   let left = bytes
   while (index < slices.length && left >= slices[index]!.length) left -= slices[index++]!.length
