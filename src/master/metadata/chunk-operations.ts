@@ -1,0 +1,209 @@
+// The life of a chunk in the log: allocated open, sealed once, forgotten when nothing names it any more.
+//
+//   allocated (open) ──seal──▶ sealed ──last reference goes──▶ retained ──collectGarbage──▶ forgotten
+//                                     └──no file with a name ever held it, or its trash was purged──▶ forgotten
+//
+// A chunk that is open, or lent to a writer, never leaves the table.
+//
+// Source: GFS §4.4, §4.5; DESIGN §2 (sealing).
+
+import { assert } from '../../base/assert.ts'
+import type { ChunkHandle, InodeId, SessionId } from '../../base/ids.ts'
+import { chunkHandle, formatHandle, HANDLE_COUNTER_COUNT } from '../../base/ids.ts'
+import { REPLICAS_MAX } from '../../base/limits.ts'
+import type { Member, OperationOf, Outcome } from '../operations.ts'
+import { CHUNK_VERSION_MAX, type DropReason } from './chunk-table.ts'
+import { ACCEPTABLE, type Context, checkGoal, DONE, isWhole, no, type Refusal, yes } from './outcome.ts'
+import type { MetadataState } from './state.ts'
+
+export function openPackingChunk(state: MetadataState, op: OperationOf<'openPackingChunk'>, context: Context): Outcome {
+  const refusal = checkGoal(op.goal, 0) ?? checkMembers(state, op.members, 1)
+  if (refusal !== undefined) return refusal
+  if (context.dry) return ACCEPTABLE
+  const handle = newChunk(state, op.members, op.goal === 0 ? state.goal : op.goal, context.index, undefined)
+  return yes(handle, 1)
+}
+
+export function sealChunk(state: MetadataState, op: OperationOf<'sealChunk'>, context: Context): Outcome {
+  const { handle, length, digest, indexDigest } = op
+  const row = state.chunks.row(handle)
+  if (row < 0) return no('NOT_FOUND', `chunk ${formatHandle(handle)} is not in the chunk table`, { handle })
+  if (!isWhole(length, state.chunkBytes)) {
+    return no(
+      'INVALID_ARGUMENT',
+      `chunk ${formatHandle(handle)}: a seal at ${length} bytes, at most ${state.chunkBytes}`,
+    )
+  }
+  if (!state.chunks.isOpen(row)) {
+    const facts = state.chunks.facts(handle, row)
+    if (facts.length === length && facts.digest === digest && facts.indexDigest === indexDigest) return DONE
+    return no('CHUNK_SEALED', `chunk ${formatHandle(handle)} is sealed at ${facts.length} bytes, not at ${length}`, {
+      handle,
+      length: facts.length,
+      digest: facts.digest,
+    })
+  }
+  if (context.dry) return ACCEPTABLE
+  seal(state, handle, row, length, digest, indexDigest, context)
+  return DONE
+}
+
+export function raiseVersion(state: MetadataState, op: OperationOf<'raiseVersion'>, context: Context): Outcome {
+  const { handle, version } = op
+  const row = state.chunks.row(handle)
+  if (row < 0) return no('NOT_FOUND', `chunk ${formatHandle(handle)} is not in the chunk table`, { handle })
+  const present = state.chunks.version(row)
+  if (version <= present) {
+    return no('STALE_VERSION', `chunk ${formatHandle(handle)}: version ${version} asked, ${present} in the table`, {
+      handle,
+    })
+  }
+  if (!isWhole(version, CHUNK_VERSION_MAX)) {
+    return no('LIMIT_EXCEEDED', `chunk ${formatHandle(handle)}: version ${version}, at most ${CHUNK_VERSION_MAX}`)
+  }
+  if (context.dry) return ACCEPTABLE
+  state.chunks.setVersion(row, version)
+  if (state.changes.isCollecting) state.changes.versionRaised.push({ handle, version })
+  return DONE
+}
+
+/** Why these can't be the members of a new chunk, which needs at least `least`. */
+export function checkMembers(state: MetadataState, members: readonly Member[], least: number): Refusal | undefined {
+  if (members.length < least || members.length > REPLICAS_MAX) {
+    return no('INVALID_ARGUMENT', `a chunk with ${members.length} members, ${least} .. ${REPLICAS_MAX} are allowed`)
+  }
+  for (let i = 0; i < members.length; i++) {
+    const member = members[i]!
+    if (!state.serverTable.has(member.server)) return no('NOT_FOUND', `server ${member.server} is not registered`)
+    for (let j = 0; j < i; j++) {
+      if (members[j]!.directory === member.directory) {
+        return no('INVALID_ARGUMENT', `the same data directory twice among the members of a chunk`)
+      }
+    }
+  }
+  if (members.length > 0 && state.handleCounter(state.lineage) + 1 >= HANDLE_COUNTER_COUNT) {
+    return no('LIMIT_EXCEEDED', 'the lineage has no chunk handles left')
+  }
+  return undefined
+}
+
+/** Allocates the next handle. Without an owner the chunk is shared. */
+export function newChunk(
+  state: MetadataState,
+  members: readonly Member[],
+  goal: number,
+  index: number,
+  owner: { readonly session: SessionId; readonly inode: InodeId } | undefined,
+): ChunkHandle {
+  const counter = state.handleCounter(state.lineage) + 1
+  state.lineages.set(state.lineage, counter)
+  const handle = chunkHandle(state.lineage, counter)
+  const kept = members.map(({ server, directory, life }) => ({ server, directory, life }))
+  const shared = owner === undefined
+  state.chunks.allocate(handle, kept, goal, shared, index, shared ? undefined : { ...owner, closed: false })
+  if (owner !== undefined) {
+    const session = state.sessionTable.get(owner.session)
+    assert(session !== undefined, 'a chunk for an unknown session')
+    const held = session.holds.get(owner.inode)
+    if (held === undefined) session.holds.set(owner.inode, new Set([handle]))
+    else held.add(handle)
+  }
+  if (state.changes.isCollecting) state.changes.allocated.push({ handle, version: 1, shared, members: kept })
+  return handle
+}
+
+/** Seals an open chunk; the owner who closed its file before loses it now. */
+export function seal(
+  state: MetadataState,
+  handle: ChunkHandle,
+  row: number,
+  length: number,
+  digest: number,
+  indexDigest: number,
+  context: Context,
+): void {
+  const members = state.chunks.seal(handle, row, length, digest, indexDigest)
+  if (state.changes.isCollecting) {
+    const version = state.chunks.version(row)
+    state.changes.sealed.push({ handle, version, length, digest, indexDigest, members })
+  }
+  if (state.chunks.owners.get(handle)?.closed) releaseOwner(state, handle)
+  // Retention of a chunk that no file names yet counts from here.
+  if (state.chunks.references(row) === 0 && state.chunks.isRetained(row) && state.chunks.dual(row) === 0) {
+    state.chunks.setDual(row, context.time.clusterMs)
+  }
+  settle(state, handle)
+}
+
+/** Ends a writer's hold of its file: its sealed chunks lose their owner now, the open ones when they are sealed. */
+export function releaseHolds(state: MetadataState, session: SessionId, inode: InodeId): void {
+  const held = state.sessionTable.get(session)?.holds.get(inode)
+  if (held === undefined) return
+  for (const handle of [...held]) {
+    const owner = state.chunks.owners.get(handle)
+    assert(owner !== undefined, 'a hold without an owner')
+    owner.closed = true
+    if (state.chunks.isOpen(state.chunks.row(handle))) continue
+    releaseOwner(state, handle)
+    settle(state, handle)
+  }
+}
+
+/** Takes the owner off a chunk, and the chunk off the session's holds. */
+export function releaseOwner(state: MetadataState, handle: ChunkHandle): void {
+  const owner = state.chunks.owners.get(handle)
+  assert(owner !== undefined, 'a chunk without an owner')
+  state.chunks.owners.delete(handle)
+  const session = state.sessionTable.get(owner.session)
+  const held = session?.holds.get(owner.inode)
+  assert(session !== undefined, 'an owner without a session')
+  assert(held?.delete(handle) === true, 'an owner without a hold')
+  if (held.size === 0) session.holds.delete(owner.inode)
+}
+
+export function addReference(state: MetadataState, handle: ChunkHandle, length: number): void {
+  if (handle === 0) return
+  const row = state.chunks.row(handle)
+  assert(row >= 0, 'an extent of an unknown chunk')
+  state.chunks.addReference(row, length)
+}
+
+export function dropReference(
+  state: MetadataState,
+  handle: ChunkHandle,
+  length: number,
+  reason: DropReason,
+  clusterMs: number,
+): void {
+  if (handle === 0) return
+  const row = state.chunks.row(handle)
+  assert(row >= 0, 'an extent of an unknown chunk')
+  if (state.chunks.dropReference(row, length, reason, clusterMs)) settle(state, handle)
+}
+
+/** Once nothing names, holds or writes a chunk: it waits for its retention, or goes. */
+export function settle(state: MetadataState, handle: ChunkHandle): void {
+  const { chunks } = state
+  const row = chunks.row(handle)
+  if (chunks.references(row) > 0 || chunks.isOpen(row) || chunks.owners.has(handle)) return
+  if (chunks.isRetained(row)) chunks.due.push(chunks.unreferencedSinceMs(row), handle)
+  else forget(state, handle, row)
+}
+
+/** Whether the pair at the top of `due` still stands for a chunk that waits; drops pairs that don't. */
+export function nextDueChunk(state: MetadataState): ChunkHandle | 0 {
+  const { chunks } = state
+  for (; chunks.due.size > 0; chunks.due.pop()) {
+    const handle = chunks.due.firstId as ChunkHandle
+    const row = chunks.row(handle)
+    if (row >= 0 && chunks.references(row) === 0 && !chunks.isOpen(row) && !chunks.owners.has(handle)) {
+      if (chunks.unreferencedSinceMs(row) === chunks.due.firstTime) return handle
+    }
+  }
+  return 0
+}
+
+export function forget(state: MetadataState, handle: ChunkHandle, row: number): void {
+  state.chunks.forget(handle, row)
+  if (state.changes.isCollecting) state.changes.forgotten.push(handle)
+}

@@ -1,0 +1,279 @@
+// Chunks: seven words each, and a few objects for those that are open or lent to a writer.
+//
+//   word 0   length (27 bits) | flags << 27      4   high 16 bits of D | version << 16
+//        1   digest                              5   allocation index, low 32 bits
+//        2   references                          6   its high 16 bits | goal << 16 | 11 bits kept for the layout
+//        3   low 32 bits of D
+//
+//   D = live bytes while there are references; then the cluster time since when there are none
+//
+// Invariants:
+//   - `references` is the number of extents of all inodes that name the chunk, `liveBytes` the sum of their lengths
+//   - a chunk leaves the table only sealed, without references and without an owner
+//   - a chunk that waits for the end of its retention is in `due` under (unreferencedSinceMs, handle)
+//
+// Source: GFS §2.6.1, §4.4; the seal is that of DESIGN §2.
+
+import { assert } from '../../base/assert.ts'
+import type { ChunkHandle, InodeId, SessionId } from '../../base/ids.ts'
+import { counterOf, lineageOf } from '../../base/ids.ts'
+import type { Member } from '../operations.ts'
+import { DueHeap } from './due-heap.ts'
+import { IdIndex } from './id-index.ts'
+import { WordTable } from './word-table.ts'
+
+const OPEN = 1
+const SHARED = 2
+/** Retained when the last reference goes: a file with a name has held it. */
+const RETAIN = 4
+const LOW_27 = 2 ** 27 - 1
+
+/** Versions of a chunk at most: `raiseVersion` beyond is LIMIT_EXCEEDED. */
+export const CHUNK_VERSION_MAX = 65_535
+
+/** Who may seal a chunk and name its bytes: the session that allocated it, for one inode, until the file is closed. */
+export interface ChunkOwner {
+  readonly session: SessionId
+  readonly inode: InodeId
+  /** The file was closed before the chunk was sealed: the seal ends the ownership. */
+  closed: boolean
+}
+
+/** A chunk as others see it. */
+export interface ChunkFacts {
+  readonly handle: ChunkHandle
+  readonly version: number
+  readonly state: 'open' | 'sealed'
+  readonly shared: boolean
+  /** Logged length; 0 while open. */
+  readonly length: number
+  readonly digest: number
+  readonly indexDigest: number
+  readonly goal: number
+  readonly references: number
+  readonly liveBytes: number
+  /** The session whose writer holds it; 0 for none. */
+  readonly owner: SessionId | 0
+  /** The file it was allocated for, while it is owned; 0 after. */
+  readonly inode: InodeId | 0
+  /** Log index of the record that allocated it. */
+  readonly allocationIndex: number
+  /** Cluster time since when no file names it; 0 while one does or none ever did. */
+  readonly unreferencedSinceMs: number
+}
+
+/** How a reference goes: by a change of a named file, with a file that never had a name, or with purged trash. */
+export type DropReason = 'edited' | 'abandoned' | 'purged'
+
+export class ChunkTable {
+  readonly index = new IdIndex()
+  readonly #rows = new WordTable(7, 10)
+  readonly indexDigests = new Map<ChunkHandle, number>()
+  readonly members = new Map<ChunkHandle, readonly Member[]>()
+  readonly owners = new Map<ChunkHandle, ChunkOwner>()
+  readonly due = new DueHeap()
+  #liveBytes = 0
+
+  get count(): number {
+    return this.index.size
+  }
+
+  /** Bytes that extents name, each as often as it is named. */
+  get liveBytesTotal(): number {
+    return this.#liveBytes
+  }
+
+  get bytes(): number {
+    return this.#rows.bytes
+  }
+
+  row(handle: ChunkHandle): number {
+    return this.index.get(handle)
+  }
+
+  /** A new open chunk, version 1. */
+  allocate(
+    handle: ChunkHandle,
+    members: readonly Member[],
+    goal: number,
+    isShared: boolean,
+    allocationIndex: number,
+    owner: ChunkOwner | undefined,
+  ): number {
+    assert(counterOf(handle) > 0 && lineageOf(handle) >= 0, 'no handle')
+    const row = this.#rows.allocate()
+    this.index.add(handle, row)
+    // A shared chunk may hold bytes whose record is still on its way: it has retention even when no file named it yet.
+    this.setFlags(row, OPEN | (isShared ? SHARED | RETAIN : 0))
+    this.setVersion(row, 1)
+    this.setAllocationIndex(row, allocationIndex)
+    this.setGoal(row, goal)
+    this.members.set(handle, members)
+    if (owner !== undefined) this.owners.set(handle, owner)
+    return row
+  }
+
+  /** A row for a chunk of a checkpoint; the caller sets every field. */
+  load(handle: ChunkHandle): number {
+    const row = this.#rows.allocate()
+    this.index.add(handle, row)
+    return row
+  }
+
+  /** Takes a sealed, unreferenced, unowned chunk out of the table. */
+  forget(handle: ChunkHandle, row: number): void {
+    assert(!this.isOpen(row) && this.references(row) === 0 && !this.owners.has(handle), 'a chunk in use')
+    this.indexDigests.delete(handle)
+    this.index.delete(handle)
+    this.#rows.release(row)
+  }
+
+  /** Closes an open chunk. @returns its members, who are no longer kept here */
+  seal(handle: ChunkHandle, row: number, length: number, digest: number, indexDigest: number): readonly Member[] {
+    assert(this.isOpen(row), 'a second seal')
+    this.setLength(row, length)
+    this.setFlags(row, this.flags(row) & ~OPEN)
+    this.#rows.set(row, 1, digest)
+    if (indexDigest !== 0) this.indexDigests.set(handle, indexDigest)
+    const members = this.members.get(handle)
+    assert(members !== undefined, 'an open chunk without members')
+    this.members.delete(handle)
+    return members
+  }
+
+  isOpen(row: number): boolean {
+    return (this.flags(row) & OPEN) !== 0
+  }
+
+  isShared(row: number): boolean {
+    return (this.flags(row) & SHARED) !== 0
+  }
+
+  isRetained(row: number): boolean {
+    return (this.flags(row) & RETAIN) !== 0
+  }
+
+  length(row: number): number {
+    return this.#rows.get(row, 0) & LOW_27
+  }
+
+  setLength(row: number, length: number): void {
+    this.#rows.set(row, 0, (this.#rows.get(row, 0) & ~LOW_27) | length)
+  }
+
+  digest(row: number): number {
+    return this.#rows.get(row, 1)
+  }
+
+  setDigest(row: number, digest: number): void {
+    this.#rows.set(row, 1, digest)
+  }
+
+  references(row: number): number {
+    return this.#rows.get(row, 2)
+  }
+
+  setReferences(row: number, references: number): void {
+    this.#rows.set(row, 2, references)
+  }
+
+  liveBytes(row: number): number {
+    return this.references(row) === 0 ? 0 : this.dual(row)
+  }
+
+  unreferencedSinceMs(row: number): number {
+    return this.references(row) === 0 ? this.dual(row) : 0
+  }
+
+  /** Live bytes or unreferencedSinceMs, by whether there are references. */
+  dual(row: number): number {
+    return this.#rows.get(row, 3) + (this.#rows.get(row, 4) & 0xffff) * 2 ** 32
+  }
+
+  setDual(row: number, value: number): void {
+    this.#rows.set(row, 3, value)
+    this.#rows.set(row, 4, (this.#rows.get(row, 4) & 0xffff0000) | Math.floor(value / 2 ** 32))
+  }
+
+  version(row: number): number {
+    return this.#rows.get(row, 4) >>> 16
+  }
+
+  setVersion(row: number, version: number): void {
+    this.#rows.set(row, 4, (this.#rows.get(row, 4) & 0xffff) | (version << 16))
+  }
+
+  allocationIndex(row: number): number {
+    return this.#rows.get(row, 5) + (this.#rows.get(row, 6) & 0xffff) * 2 ** 32
+  }
+
+  setAllocationIndex(row: number, index: number): void {
+    this.#rows.set(row, 5, index)
+    this.#rows.set(row, 6, (this.#rows.get(row, 6) & 0xffff0000) | Math.floor(index / 2 ** 32))
+  }
+
+  goal(row: number): number {
+    return (this.#rows.get(row, 6) >>> 16) & 31
+  }
+
+  setGoal(row: number, goal: number): void {
+    this.#rows.set(row, 6, (this.#rows.get(row, 6) & 0xffff) | (goal << 16))
+  }
+
+  flags(row: number): number {
+    return this.#rows.get(row, 0) >>> 27
+  }
+
+  setFlags(row: number, flags: number): void {
+    this.#rows.set(row, 0, (this.#rows.get(row, 0) & LOW_27) | (flags << 27))
+  }
+
+  /** Counts `liveBytes` of a loaded row into the total. */
+  countLoaded(row: number): void {
+    this.#liveBytes += this.liveBytes(row)
+  }
+
+  addReference(row: number, length: number): void {
+    const references = this.references(row)
+    this.setDual(row, references === 0 ? length : this.dual(row) + length)
+    this.setReferences(row, references + 1)
+    this.#liveBytes += length
+  }
+
+  /** One extent of `length` bytes no longer names the chunk. @returns whether it was the last one */
+  dropReference(row: number, length: number, reason: DropReason, clusterMs: number): boolean {
+    const references = this.references(row) - 1
+    const live = this.dual(row) - length
+    assert(references >= 0 && live >= 0, 'a reference that was never counted')
+    if (reason === 'edited') this.setFlags(row, this.flags(row) | RETAIN)
+    this.setReferences(row, references)
+    this.#liveBytes -= length
+    if (references > 0) {
+      this.setDual(row, live)
+      return false
+    }
+    if (reason === 'purged') this.setFlags(row, this.flags(row) & ~RETAIN)
+    this.setDual(row, this.isRetained(row) ? clusterMs : 0)
+    return true
+  }
+
+  facts(handle: ChunkHandle, row: number): ChunkFacts {
+    const owner = this.owners.get(handle)
+    return {
+      handle,
+      version: this.version(row),
+      state: this.isOpen(row) ? 'open' : 'sealed',
+      shared: this.isShared(row),
+      length: this.length(row),
+      digest: this.digest(row),
+      indexDigest: this.indexDigests.get(handle) ?? 0,
+      goal: this.goal(row),
+      references: this.references(row),
+      liveBytes: this.liveBytes(row),
+      owner: owner === undefined ? 0 : owner.session,
+      inode: owner === undefined ? 0 : owner.inode,
+      allocationIndex: this.allocationIndex(row),
+      unreferencedSinceMs: this.unreferencedSinceMs(row),
+    }
+  }
+}

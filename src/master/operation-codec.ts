@@ -1,0 +1,483 @@
+// The bytes of an operation in the log: one msgpack array, [clusterMs, wallMs, field, field, …], the fields in the order
+// of the table below; kind and encoding version stand in the record's header (oplog-format.md).
+//
+//   requester   session, request, floor               (three fields)
+//   new inode   mode, owner, group, goal              (four fields)
+//   publish     path, overwrite                       (two fields; where it is optional: nil, nil)
+//   extents     [handle, offset, length, …]           (one flat array)
+//   seals       [handle, length, digest, …]
+//   members     [server, directory, life, …]
+//   optional    nil when absent
+//
+// Fields are only ever added at the end, with a higher encoding version; a reader of an older version gives the missing
+// ones their old meaning. This file alone reads or writes these bytes. Whatever does not have the shape is BAD_FORMAT:
+// a record is only read after its checksum held.
+
+import { DfsError } from '../base/errors.ts'
+import type { ChunkHandle, ClusterId, DirectoryId, InodeId, Life, ServerId, SessionId } from '../base/ids.ts'
+import { pack, unpack } from '../base/msgpack.ts'
+import type {
+  Extent,
+  Member,
+  NewInode,
+  Operation,
+  OperationKind,
+  OperationOf,
+  Publish,
+  RecordTime,
+  Requester,
+  SealClaim,
+} from './operations.ts'
+import { operationTable } from './operations.ts'
+
+/** A decoded record. */
+export interface LoggedOperation {
+  readonly time: RecordTime
+  readonly op: Operation
+}
+
+/** Encodes one operation into a new buffer the caller owns. */
+export function encodeOperation(time: RecordTime, op: Operation): Buffer {
+  const codec = codecs[op.kind] as Codec<OperationKind>
+  const fields: unknown[] = [time.clusterMs, time.wallMs]
+  codec.write(op, fields)
+  return pack(fields)
+}
+
+/**
+ * Decodes the payload of a record. Nothing in the result refers to `payload`.
+ *
+ * Throws BAD_FORMAT for an unknown kind or version, or another shape.
+ */
+export function decodeOperation(kind: number, version: number, payload: Uint8Array): LoggedOperation {
+  const name = kindOf(kind)
+  if (name === undefined) throw new DfsError('BAD_FORMAT', `operation kind ${kind} is not known here`, { kind })
+  const known = operationTable[name].version
+  if (version < 1 || version > known) {
+    throw new DfsError('BAD_FORMAT', `${name}: encoding version ${version}, known up to ${known}`, { kind, version })
+  }
+  let fields: unknown
+  try {
+    fields = unpack(payload)
+  } catch (cause) {
+    throw new DfsError('BAD_FORMAT', `${name}: a payload that is not msgpack`, { kind }, cause)
+  }
+  if (!Array.isArray(fields)) throw new DfsError('BAD_FORMAT', `${name}: a payload that is not an array`, { kind })
+  const reader = new Fields(name, fields)
+  const time = { clusterMs: reader.whole(), wallMs: reader.whole() }
+  const op = codecs[name].read(reader)
+  reader.end()
+  return { time, op }
+}
+
+/** The kind with this number; undefined for none. */
+export function kindOf(number: number): OperationKind | undefined {
+  return kindsByNumber[number]
+}
+
+const kindsByNumber: (OperationKind | undefined)[] = []
+for (const [kind, row] of Object.entries(operationTable)) kindsByNumber[row.number] = kind as OperationKind
+
+/** Takes the fields of a record one after the other, each checked. */
+class Fields {
+  readonly #kind: OperationKind
+  readonly #fields: readonly unknown[]
+  #at = 0
+
+  constructor(kind: OperationKind, fields: readonly unknown[]) {
+    this.#kind = kind
+    this.#fields = fields
+  }
+
+  end(): void {
+    if (this.#at !== this.#fields.length) this.fail('another number of fields')
+  }
+
+  fail(what: string): never {
+    const message = `${this.#kind}: field ${this.#at} of ${this.#fields.length}: ${what}`
+    throw new DfsError('BAD_FORMAT', message, { kind: this.#kind, field: this.#at })
+  }
+
+  /** A whole number, 0 .. 2^53 - 1. */
+  whole(): number {
+    const value = this.#fields[this.#at++]
+    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) this.fail('no whole number')
+    return value
+  }
+
+  text(): string {
+    const value = this.#fields[this.#at++]
+    if (typeof value !== 'string') this.fail('no text')
+    return value
+  }
+
+  truth(): boolean {
+    const value = this.#fields[this.#at++]
+    if (typeof value !== 'boolean') this.fail('no truth value')
+    return value
+  }
+
+  list(): readonly unknown[] {
+    const value = this.#fields[this.#at++]
+    if (!Array.isArray(value)) this.fail('no array')
+    return value
+  }
+
+  /** A flat list of whole numbers, whose count `width` divides. */
+  wholes(width: number): readonly number[] {
+    const values = this.list()
+    if (values.length % width !== 0) this.fail(`not a multiple of ${width} numbers`)
+    for (const value of values) {
+      if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) this.fail('no whole number')
+    }
+    return values as readonly number[]
+  }
+
+  texts(): readonly string[] {
+    const values = this.list()
+    for (const value of values) if (typeof value !== 'string') this.fail('no text')
+    return values as readonly string[]
+  }
+
+  /** Whether the next field is there; an absent one is passed. */
+  has(): boolean {
+    const value = this.#fields[this.#at]
+    if (value !== null && value !== undefined) return true
+    this.#at++
+    return false
+  }
+
+  oneOf<T extends string>(choices: readonly T[]): T {
+    const choice = choices[this.whole()]
+    return choice === undefined ? this.fail('no such choice') : choice
+  }
+
+  by(): Requester {
+    return { session: this.whole() as SessionId, request: this.whole(), floor: this.whole() }
+  }
+
+  inode(): NewInode {
+    return { mode: this.whole(), owner: this.text(), group: this.text(), goal: this.whole() }
+  }
+
+  publish(): Publish {
+    return { path: this.text(), overwrite: this.truth() }
+  }
+
+  extents(): Extent[] {
+    const values = this.wholes(3)
+    const extents: Extent[] = []
+    for (let i = 0; i < values.length; i += 3) {
+      extents.push({ handle: values[i] as ChunkHandle, offset: values[i + 1]!, length: values[i + 2]! })
+    }
+    return extents
+  }
+
+  seals(): SealClaim[] {
+    const values = this.wholes(3)
+    const seals: SealClaim[] = []
+    for (let i = 0; i < values.length; i += 3) {
+      seals.push({ handle: values[i] as ChunkHandle, length: values[i + 1]!, digest: values[i + 2]! })
+    }
+    return seals
+  }
+
+  members(): Member[] {
+    const values = this.wholes(3)
+    const members: Member[] = []
+    for (let i = 0; i < values.length; i += 3) {
+      members.push({
+        server: values[i] as ServerId,
+        directory: values[i + 1] as DirectoryId,
+        life: values[i + 2] as Life,
+      })
+    }
+    return members
+  }
+
+  /** Pairs of a name and a value or nil, flat. */
+  attributes(): (readonly [string, string | null])[] {
+    const values = this.list()
+    if (values.length % 2 !== 0) this.fail('a name without a value')
+    const pairs: (readonly [string, string | null])[] = []
+    for (let i = 0; i < values.length; i += 2) {
+      const name = values[i]
+      const value = values[i + 1]
+      if (typeof name !== 'string' || (typeof value !== 'string' && value !== null)) this.fail('no text')
+      pairs.push([name, value])
+    }
+    return pairs
+  }
+}
+
+interface Codec<K extends OperationKind> {
+  write(op: OperationOf<K>, to: unknown[]): void
+  read(from: Fields): OperationOf<K>
+}
+
+const INTENTS = ['serve', 'maintain', 'drain'] as const
+const REMOVALS = ['file', 'emptyDirectory', 'tree'] as const
+
+function putBy(by: Requester, to: unknown[]): void {
+  to.push(by.session, by.request, by.floor)
+}
+
+function putInode(inode: NewInode, to: unknown[]): void {
+  to.push(inode.mode, inode.owner, inode.group, inode.goal)
+}
+
+function flatExtents(extents: readonly Extent[]): number[] {
+  const flat: number[] = []
+  for (const { handle, offset, length } of extents) flat.push(handle, offset, length)
+  return flat
+}
+
+function flatSeals(seals: readonly SealClaim[]): number[] {
+  const flat: number[] = []
+  for (const { handle, length, digest } of seals) flat.push(handle, length, digest)
+  return flat
+}
+
+function flatMembers(members: readonly Member[]): number[] {
+  const flat: number[] = []
+  for (const { server, directory, life } of members) flat.push(server, directory, life)
+  return flat
+}
+
+const codecs: { readonly [K in OperationKind]: Codec<K> } = {
+  formatCluster: {
+    write: (op, to) => to.push(op.clusterId, op.lineage, op.chunkBytes, op.goal),
+    read: (from) => ({
+      kind: 'formatCluster',
+      clusterId: from.text() as ClusterId,
+      lineage: from.whole(),
+      chunkBytes: from.whole(),
+      goal: from.whole(),
+    }),
+  },
+  acceptRollback: {
+    write: (op, to) => to.push(op.lineage, op.lostIndex),
+    read: (from) => ({ kind: 'acceptRollback', lineage: from.whole(), lostIndex: from.whole() }),
+  },
+  advanceTime: { write: () => {}, read: () => ({ kind: 'advanceTime' }) },
+  registerServer: {
+    write: (op, to) => to.push(op.server, op.identity, op.directories, op.address, op.zone, op.rack),
+    read: (from) => ({
+      kind: 'registerServer',
+      server: from.whole() as ServerId | 0,
+      identity: from.whole(),
+      directories: from.wholes(1) as readonly DirectoryId[],
+      address: from.text(),
+      zone: from.text(),
+      rack: from.text(),
+    }),
+  },
+  setServerIntent: {
+    write: (op, to) => {
+      to.push(op.server, INTENTS.indexOf(op.intent), op.untilMs)
+      if (op.by === undefined) to.push(null)
+      else putBy(op.by, to)
+    },
+    read: (from) => {
+      const server = from.whole() as ServerId
+      const intent = from.oneOf(INTENTS)
+      const untilMs = from.whole()
+      return from.has()
+        ? { kind: 'setServerIntent', by: from.by(), server, intent, untilMs }
+        : { kind: 'setServerIntent', server, intent, untilMs }
+    },
+  },
+  endSession: {
+    write: (op, to) => to.push(op.session),
+    read: (from) => ({ kind: 'endSession', session: from.whole() as SessionId }),
+  },
+  makeDirectory: {
+    write: (op, to) => {
+      putBy(op.by, to)
+      to.push(op.path, op.parents)
+      putInode(op.inode, to)
+    },
+    read: (from) => ({
+      kind: 'makeDirectory',
+      by: from.by(),
+      path: from.text(),
+      parents: from.truth(),
+      inode: from.inode(),
+    }),
+  },
+  putFile: {
+    write: (op, to) => {
+      putBy(op.by, to)
+      to.push(op.publish.path, op.publish.overwrite)
+      putInode(op.inode, to)
+      to.push(flatExtents(op.extents), op.mtimeMs)
+    },
+    read: (from) => ({
+      kind: 'putFile',
+      by: from.by(),
+      publish: from.publish(),
+      inode: from.inode(),
+      extents: from.extents(),
+      mtimeMs: from.whole(),
+    }),
+  },
+  openFile: {
+    write: (op, to) => {
+      putBy(op.by, to)
+      putInode(op.inode, to)
+      to.push(flatMembers(op.members))
+    },
+    read: (from) => ({ kind: 'openFile', by: from.by(), inode: from.inode(), members: from.members() }),
+  },
+  allocateChunk: {
+    write: (op, to) => {
+      putBy(op.by, to)
+      to.push(op.inode, flatMembers(op.members), flatSeals(op.seals))
+    },
+    read: (from) => ({
+      kind: 'allocateChunk',
+      by: from.by(),
+      inode: from.whole() as InodeId,
+      members: from.members(),
+      seals: from.seals(),
+    }),
+  },
+  commitFile: {
+    write: (op, to) => {
+      putBy(op.by, to)
+      to.push(op.inode, flatExtents(op.extents), flatSeals(op.seals), op.close, op.mtimeMs)
+      if (op.publish === undefined) to.push(null)
+      else to.push(op.publish.path, op.publish.overwrite)
+    },
+    read: (from) => {
+      const common = {
+        kind: 'commitFile',
+        by: from.by(),
+        inode: from.whole() as InodeId,
+        extents: from.extents(),
+        seals: from.seals(),
+        close: from.truth(),
+        mtimeMs: from.whole(),
+      } as const
+      return from.has() ? { ...common, publish: from.publish() } : common
+    },
+  },
+  spliceFile: {
+    write: (op, to) => {
+      putBy(op.by, to)
+      to.push(op.inode, op.offset, flatExtents(op.extents), flatSeals(op.seals), op.mtimeMs)
+    },
+    read: (from) => ({
+      kind: 'spliceFile',
+      by: from.by(),
+      inode: from.whole() as InodeId,
+      offset: from.whole(),
+      extents: from.extents(),
+      seals: from.seals(),
+      mtimeMs: from.whole(),
+    }),
+  },
+  truncateFile: {
+    write: (op, to) => {
+      putBy(op.by, to)
+      to.push(op.path, op.size)
+    },
+    read: (from) => ({ kind: 'truncateFile', by: from.by(), path: from.text(), size: from.whole() }),
+  },
+  concatFiles: {
+    write: (op, to) => {
+      putBy(op.by, to)
+      to.push(op.path, op.sources)
+    },
+    read: (from) => ({ kind: 'concatFiles', by: from.by(), path: from.text(), sources: from.texts() }),
+  },
+  copy: {
+    write: (op, to) => {
+      putBy(op.by, to)
+      to.push(op.from, op.to, op.recursive, op.overwrite)
+    },
+    read: (from) => ({
+      kind: 'copy',
+      by: from.by(),
+      from: from.text(),
+      to: from.text(),
+      recursive: from.truth(),
+      overwrite: from.truth(),
+    }),
+  },
+  rename: {
+    write: (op, to) => {
+      putBy(op.by, to)
+      to.push(op.from, op.to, op.overwrite)
+    },
+    read: (from) => ({ kind: 'rename', by: from.by(), from: from.text(), to: from.text(), overwrite: from.truth() }),
+  },
+  remove: {
+    write: (op, to) => {
+      putBy(op.by, to)
+      to.push(op.path, REMOVALS.indexOf(op.what), op.now)
+    },
+    read: (from) => ({
+      kind: 'remove',
+      by: from.by(),
+      path: from.text(),
+      what: from.oneOf(REMOVALS),
+      now: from.truth(),
+    }),
+  },
+  setAttributes: {
+    write: (op, to) => {
+      putBy(op.by, to)
+      to.push(op.path, op.mode ?? null, op.owner ?? null, op.group ?? null, op.goal ?? null, op.mtimeMs ?? null)
+      to.push(op.attributes === undefined ? null : op.attributes.flat())
+    },
+    read: (from) => ({
+      kind: 'setAttributes',
+      by: from.by(),
+      path: from.text(),
+      ...(from.has() ? { mode: from.whole() } : {}),
+      ...(from.has() ? { owner: from.text() } : {}),
+      ...(from.has() ? { group: from.text() } : {}),
+      ...(from.has() ? { goal: from.whole() } : {}),
+      ...(from.has() ? { mtimeMs: from.whole() } : {}),
+      ...(from.has() ? { attributes: from.attributes() } : {}),
+    }),
+  },
+  restoreTrash: {
+    write: (op, to) => {
+      putBy(op.by, to)
+      to.push(op.trash, op.path)
+    },
+    read: (from) => ({ kind: 'restoreTrash', by: from.by(), trash: from.whole(), path: from.text() }),
+  },
+  emptyTrash: {
+    write: (op, to) => {
+      putBy(op.by, to)
+      to.push(op.trash)
+    },
+    read: (from) => ({ kind: 'emptyTrash', by: from.by(), trash: from.whole() }),
+  },
+  openPackingChunk: {
+    write: (op, to) => to.push(flatMembers(op.members), op.goal),
+    read: (from) => ({ kind: 'openPackingChunk', members: from.members(), goal: from.whole() }),
+  },
+  sealChunk: {
+    write: (op, to) => to.push(op.handle, op.length, op.digest, op.indexDigest),
+    read: (from) => ({
+      kind: 'sealChunk',
+      handle: from.whole() as ChunkHandle,
+      length: from.whole(),
+      digest: from.whole(),
+      indexDigest: from.whole(),
+    }),
+  },
+  raiseVersion: {
+    write: (op, to) => to.push(op.handle, op.version),
+    read: (from) => ({ kind: 'raiseVersion', handle: from.whole() as ChunkHandle, version: from.whole() }),
+  },
+  continueJob: { write: () => {}, read: () => ({ kind: 'continueJob' }) },
+  collectGarbage: {
+    write: (op, to) => to.push(op.trashBeforeMs, op.chunksBeforeMs),
+    read: (from) => ({ kind: 'collectGarbage', trashBeforeMs: from.whole(), chunksBeforeMs: from.whole() }),
+  },
+}
