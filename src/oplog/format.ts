@@ -321,7 +321,7 @@ export class BatchBuffer {
   #firstIndex = 0
   #lastTerm = 0
 
-  constructor(initialBytes = 64 * KiB) {
+  constructor(initialBytes = PAGE_BYTES) {
     this.#buffer = Buffer.allocUnsafeSlow(Math.max(paddedBytes(initialBytes), PAGE_BYTES))
   }
 

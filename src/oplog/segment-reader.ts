@@ -212,7 +212,10 @@ export class FileWindow {
     const wanted = Math.max(0, Math.min(bytes, this.#fileBytes - offset))
     if (wanted === 0) return this.#buffer.subarray(0, 0)
     if (offset < this.#start || offset + wanted > this.#start + this.#bytes) {
-      if (this.#buffer.length < wanted) this.#buffer = Buffer.allocUnsafeSlow(Math.max(wanted, WINDOW_BYTES))
+      if (this.#buffer.length < wanted) {
+        const window = Math.min(WINDOW_BYTES, this.#fileBytes - offset)
+        this.#buffer = Buffer.allocUnsafeSlow(Math.max(wanted, window))
+      }
       const ahead = Math.min(this.#buffer.length, this.#fileBytes - offset)
       this.#bytes = 0
       this.#bytes = await this.#file.read(this.#buffer.subarray(0, ahead), offset)
