@@ -16,10 +16,11 @@ import { SimDisk } from './disk.ts'
 import { simDiskPort } from './disk-port.ts'
 import { SimLog } from './log.ts'
 import type { SimDiskOptions } from './options.ts'
+import type { ReceivedOwner } from './received.ts'
 import type { EventOwner, SimEvent } from './scheduler.ts'
 import type { SimWorld } from './world.ts'
 
-export class SimProcess implements EventOwner, Io {
+export class SimProcess implements EventOwner, ReceivedOwner, Io {
   readonly machine: SimMachine
   /** `cs-1#2`: the second process that was started on cs-1. */
   readonly label: string
@@ -29,6 +30,9 @@ export class SimProcess implements EventOwner, Io {
   readonly entropy: Entropy
   /** Files opened and not closed. */
   openFileCount = 0
+  /** Received buffers kept and not released, and their bytes. */
+  retainedBuffers = 0
+  retainedBytes = 0
   #isAlive = true
   readonly #onDeath = new Set<() => void>()
 
@@ -66,6 +70,17 @@ export class SimProcess implements EventOwner, Io {
   onDeath(callback: () => void): () => void {
     this.#onDeath.add(callback)
     return () => this.#onDeath.delete(callback)
+  }
+
+  /** A received buffer is kept (1) or given back (-1). */
+  countRetained(count: 1 | -1, bytes: number): void {
+    this.retainedBuffers += count
+    this.retainedBytes += count * bytes
+  }
+
+  /** A rule of the ports was broken. */
+  fail(reason: string): void {
+    this.world.fail(`${this.label}: ${reason}`)
   }
 
   /** `kill -9`. Nothing when it is dead. */
@@ -120,6 +135,11 @@ export class SimMachine {
   /** The main process. */
   get process(): SimProcess {
     return this.#main
+  }
+
+  /** The living processes. */
+  get processes(): readonly SimProcess[] {
+    return this.#processes.filter((process) => process.isAlive)
   }
 
   get isPaused(): boolean {

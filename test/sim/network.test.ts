@@ -189,6 +189,11 @@ test('bytes that were not kept, or were released, are poisoned; kept ones are co
     first.release()
     assert.is(first.bytes[0], 0xdb)
     assert.is(world.network.retainedBuffers, 0)
+    kept.length = 0
+    client.write([Buffer.alloc(100, 1)])
+    await world.until('the third run', () => kept.length > 0)
+    world.machine('b').crash({ power: false })
+    assert.is(world.network.retainedBuffers, 0, 'the dead keep nothing')
     assert.ok(loose.length > 0 && loose.every((bytes) => bytes[0] === 0xdb))
   })
 })

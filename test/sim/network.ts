@@ -35,9 +35,6 @@ const HERE = new Set(['127.0.0.1', 'localhost', '::1'])
 export class SimNetwork {
   readonly world: SimWorld
   readonly random: Random
-  /** Buffers that handlers keep, and their bytes: 0 when nothing leaks. */
-  retainedBuffers = 0
-  retainedBytes = 0
   readonly #listeners = new Set<ListenerEntry>()
   readonly #sockets = new Set<SimSocket>()
   readonly #blocked = new Set<string>()
@@ -138,6 +135,16 @@ export class SimNetwork {
     return count
   }
 
+  /** Received buffers that living processes keep: 0 when nothing leaks. */
+  get retainedBuffers(): number {
+    return this.#sum((process) => process.retainedBuffers)
+  }
+
+  /** The bytes of those. */
+  get retainedBytes(): number {
+    return this.#sum((process) => process.retainedBytes)
+  }
+
   // For sockets.
 
   latencyMs(from: string, to: string): number {
@@ -169,13 +176,14 @@ export class SimNetwork {
     this.#sockets.delete(socket)
   }
 
-  countRetained(count: 1 | -1, bytes: number): void {
-    this.retainedBuffers += count
-    this.retainedBytes += count * bytes
-  }
-
   fail(reason: string): void {
     this.world.fail(reason)
+  }
+
+  #sum(count: (process: SimProcess) => number): number {
+    let sum = 0
+    for (const machine of this.world.machines) for (const process of machine.processes) sum += count(process)
+    return sum
   }
 
   // The port.

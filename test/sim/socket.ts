@@ -317,7 +317,7 @@ export class SimSocket implements Socket {
   }
 
   #handOver(bytes: Buffer): void {
-    const received = new SimReceived(bytes, this.#network)
+    const received = new SimReceived(bytes, this.#process)
     try {
       this.#handler?.onBytes(received)
     } finally {
