@@ -1,0 +1,130 @@
+// A program: from the arguments to the exit code.
+//
+// Both command lines run through here: find the verb, load its module, parse, check the values, run, say what went
+// wrong. What a verb works with (a client; a daemon's logger) is made by the program, after the values are known.
+
+import { VERSION } from '../base/version.ts'
+import { spellOut, splitArguments } from './arguments.ts'
+import { describeFailure, ExitCode, formatFailure, UsageError } from './failure.ts'
+import { type Options, type RawValues, resolveOptions, type ValuesOf } from './options.ts'
+import { OutputClosed } from './output.ts'
+import { helpOfProgram, helpOfVerb, parseArguments } from './parser.ts'
+import type { VerbTable } from './verb.ts'
+
+export interface Program<C, G extends Options> {
+  readonly name: string
+  /** Of the environment twins: `DFS`. */
+  readonly prefix: string
+  readonly describe: string
+  readonly table: VerbTable<C>
+  /** Options of every verb; a verb's own option of the same name comes first. */
+  readonly globals: G
+  /** Makes what a verb works with, runs `work` with it, and ends it whatever happens. */
+  within(globals: ValuesOf<G>, command: string, work: (context: C) => Promise<number | undefined>): Promise<number>
+}
+
+/** Runs one command line. Never throws; what went wrong stands on stderr. @returns the exit code */
+export async function runProgram<C, G extends Options>(
+  program: Program<C, G>,
+  args: readonly string[],
+): Promise<number> {
+  let command = program.name
+  try {
+    const names = Object.keys(program.table)
+    if (args[0] === 'completion' || args.includes('--get-yargs-completions')) {
+      const { complete } = await import('./completion.ts')
+      return await complete(program, args)
+    }
+    const wantsHelp = args.includes('--help') || args[0] === 'help'
+    const { verb, rest } = splitArguments(
+      args[0] === 'help' ? args.slice(1) : args,
+      names,
+      program.globals,
+      program.name,
+    )
+    if (verb === undefined) return await withoutVerb(program, args, wantsHelp)
+    command = `${program.name} ${verb}`
+    const entry = program.table[verb]!
+    const spec = await entry.load()
+    const common: Options = Object.fromEntries(
+      Object.entries(program.globals).filter(([name]) => !(name in spec.options)),
+    )
+    const options = { ...spec.options, ...common }
+    const { flags, words } = wantsHelp
+      ? { flags: {}, words: [] }
+      : await parseArguments(spellOut(rest, spec.dashed ?? []), options)
+    if (wantsHelp) {
+      const page = { ...spec, command, describe: entry.describe, prefix: program.prefix }
+      process.stdout.write(`${await helpOfVerb(page, spec.options, common)}\n`)
+      return ExitCode.done
+    }
+    const sources = {
+      flags,
+      environment: process.env,
+      file: await configFile(flags, program, options),
+      prefix: program.prefix,
+    }
+    const values = resolveOptions(options, sources)
+    const globals = resolveOptions(program.globals, sources)
+    checkWords(words, spec.words, spec.usage, command)
+    return await program.within(globals, command, async (context) => spec.run({ context, values, words }))
+  } catch (error) {
+    if (error instanceof OutputClosed) return ExitCode.done
+    const failure = describeFailure(error, command)
+    process.stderr.write(formatFailure(failure, command, args.includes('--json')))
+    return failure.exitCode
+  }
+}
+
+async function withoutVerb<C, G extends Options>(
+  program: Program<C, G>,
+  args: readonly string[],
+  wantsHelp: boolean,
+): Promise<number> {
+  if (args.includes('--version')) {
+    process.stdout.write(`${program.name} ${VERSION}\n`)
+    return ExitCode.done
+  }
+  const stray = args.find((argument) => argument !== '--help')
+  if (stray !== undefined && !wantsHelp) throw new UsageError(`${stray} is no verb and none follows`)
+  const verbs = Object.entries(program.table).map(([name, entry]) => [name, entry.describe] as const)
+  const help = await helpOfProgram(program.name, program.describe, verbs)
+  ;(wantsHelp ? process.stdout : process.stderr).write(`${help}\n`)
+  return wantsHelp ? ExitCode.done : ExitCode.usage
+}
+
+function checkWords(
+  words: readonly string[],
+  [min, max]: readonly [number, number],
+  usage: string,
+  command: string,
+): void {
+  if (words.length < min) throw new UsageError(`${command} wants: ${usage}`)
+  if (words.length > max) throw new UsageError(`"${words[max]}" is one word too many; ${command} wants: ${usage}`)
+}
+
+/** The fields of the --config file. A field that no verb of the program declares is a slip of the pen and refused. */
+async function configFile<C, G extends Options>(
+  flags: RawValues,
+  program: Program<C, G>,
+  options: Options,
+): Promise<RawValues> {
+  const path = flags.config ?? process.env[`${program.prefix}_CONFIG`]
+  if (path === undefined || path === '') return {}
+  const [{ readConfigFile }, { camelCase }] = await Promise.all([import('./config-file.ts'), import('./options.ts')])
+  const fields = await readConfigFile(String(Array.isArray(path) ? path.at(-1) : path))
+  const known = new Set<string>()
+  const learn = (declared: Options) => {
+    for (const name of Object.keys(declared)) known.add(name).add(camelCase(name))
+  }
+  learn(options)
+  if (Object.keys(fields).every((field) => known.has(field))) return fields
+  for (const entry of Object.values(program.table)) learn((await entry.load()).options)
+  const stray = Object.keys(fields).find((field) => !known.has(field))
+  if (stray === undefined) return fields
+  const { nearest } = await import('./nearest.ts')
+  const near = nearest(stray, known)
+  throw new UsageError(
+    `--config: no option is called "${stray}"${near === undefined ? '' : `; did you mean "${near}"?`}`,
+  )
+}
