@@ -1,0 +1,42 @@
+// Buffers for reads from disk: three sizes, used again, bounded in all.
+//
+// At the bound: BUSY, the client goes to another replica or comes again. Nothing waits here while it holds a buffer.
+
+import { DfsError } from '../base/errors.ts'
+import { BLOCK_BYTES, PIECE_BYTES } from '../base/limits.ts'
+import { KiB, MiB } from '../base/units.ts'
+
+const SIZES = [BLOCK_BYTES, 64 * KiB, PIECE_BYTES]
+/** Free buffers kept of each size, in bytes. */
+const FREE_BYTES_MAX = 16 * MiB
+
+export class BufferPool {
+  readonly #free: Buffer[][] = SIZES.map(() => [])
+  readonly #bytesMax: number
+  #usedBytes = 0
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax
+  }
+
+  get usedBytes(): number {
+    return this.#usedBytes
+  }
+
+  /** A buffer of at least `bytes` (at most PIECE_BYTES), content undefined, to be given back once. Throws BUSY. */
+  take(bytes: number): Buffer {
+    const index = SIZES.findIndex((size) => size >= bytes)
+    const size = SIZES[index]!
+    if (this.#usedBytes + size > this.#bytesMax) {
+      throw new DfsError('BUSY', `${this.#usedBytes} bytes of reads are under way, at most ${this.#bytesMax} may be`)
+    }
+    this.#usedBytes += size
+    return this.#free[index]!.pop() ?? Buffer.allocUnsafeSlow(size)
+  }
+
+  give(buffer: Buffer): void {
+    this.#usedBytes -= buffer.length
+    const free = this.#free[SIZES.indexOf(buffer.length)]!
+    if (free.length * buffer.length < FREE_BYTES_MAX) free.push(buffer)
+  }
+}

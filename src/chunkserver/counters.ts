@@ -1,0 +1,42 @@
+// What a chunkserver counts, from its start on: plain numbers that only grow, for /metrics.
+
+export interface Counters {
+  /** Chunk bytes written to and read from disks here. */
+  bytesWritten: number
+  bytesRead: number
+  piecesReceived: number
+  commits: number
+  appends: number
+  batches: number
+  reads: number
+  /** Rounds of fdatasync of a chunk's data. */
+  syncs: number
+  /** Blocks and proofs that did not match. */
+  crcErrors: number
+  fences: number
+  seals: number
+  chunksDeleted: number
+  chunksQuarantined: number
+  heartbeats: number
+  heartbeatFailures: number
+}
+
+export function newCounters(): Counters {
+  return {
+    bytesWritten: 0,
+    bytesRead: 0,
+    piecesReceived: 0,
+    commits: 0,
+    appends: 0,
+    batches: 0,
+    reads: 0,
+    syncs: 0,
+    crcErrors: 0,
+    fences: 0,
+    seals: 0,
+    chunksDeleted: 0,
+    chunksQuarantined: 0,
+    heartbeats: 0,
+    heartbeatFailures: 0,
+  }
+}

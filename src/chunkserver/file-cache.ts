@@ -1,0 +1,70 @@
+// Open files of replicas that don't grow, for reading: a bounded number, the longest unused is closed first.
+
+import type { Disk, DiskFile } from '../io/disk.ts'
+
+interface Entry {
+  readonly file: Promise<DiskFile>
+  users: number
+  isDropped: boolean
+}
+
+export class FileCache {
+  readonly #disk: Disk
+  readonly #filesMax: number
+  /** In order of their last use. */
+  readonly #entries = new Map<string, Entry>()
+
+  /** @param filesMax  open files kept; those in use count and may exceed it */
+  constructor(disk: Disk, filesMax: number) {
+    this.#disk = disk
+    this.#filesMax = filesMax
+  }
+
+  /** Runs `action` with the file, which stays open at least so long. Rejects as `Disk.open` and `action` do. */
+  async use<T>(path: string, action: (file: DiskFile) => Promise<T>): Promise<T> {
+    const found = this.#entries.get(path)
+    const entry = found ?? { file: this.#disk.open(path, 'read'), users: 0, isDropped: false }
+    this.#entries.delete(path)
+    this.#entries.set(path, entry)
+    entry.users++
+    try {
+      return await action(await entry.file)
+    } catch (error) {
+      // It may not be what it was: the next use opens it anew.
+      this.drop(path)
+      throw error
+    } finally {
+      entry.users--
+      if (entry.isDropped) this.#closeUnused(entry)
+      this.#shrink()
+    }
+  }
+
+  /** Forgets the file: it is closed when its users are done. */
+  drop(path: string): void {
+    const entry = this.#entries.get(path)
+    if (entry === undefined) return
+    this.#entries.delete(path)
+    entry.isDropped = true
+    this.#closeUnused(entry)
+  }
+
+  close(): void {
+    for (const path of [...this.#entries.keys()]) this.drop(path)
+  }
+
+  #shrink(): void {
+    for (const [path, entry] of this.#entries) {
+      if (this.#entries.size <= this.#filesMax) return
+      if (entry.users === 0) this.drop(path)
+    }
+  }
+
+  #closeUnused(entry: Entry): void {
+    if (entry.users > 0) return
+    entry.file.then(
+      (file) => file.close(),
+      () => {}, // it never opened; who wanted it was told
+    )
+  }
+}
