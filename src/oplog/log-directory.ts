@@ -6,7 +6,13 @@
 import { DfsError, isDfsError } from '../base/errors.ts'
 import type { ClusterId } from '../base/ids.ts'
 import type { Disk, DiskFile } from '../io/disk.ts'
-import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from './format.ts'
+import {
+  decodeRecords,
+  decodeSegmentHeader,
+  type LogRecord,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+} from './format.ts'
 import { decideRecovery, type RecoveryRule, type SegmentFacts } from './recover.ts'
 import { type RunEnd, SegmentReader } from './segment-reader.ts'
 
@@ -120,11 +126,20 @@ export interface SegmentVerdict {
   readonly stop: RunEnd
 }
 
-/** Reads a whole segment and judges it by the recovery table. Does not throw for damage. */
-export async function judgeSegment(file: DiskFile, segment: Segment): Promise<SegmentVerdict> {
+/**
+ * Reads a whole segment and judges it by the recovery table. Does not throw for damage.
+ * @param onRecord  given every valid record on the way
+ */
+export async function judgeSegment(
+  file: DiskFile,
+  segment: Segment,
+  onRecord?: (record: LogRecord) => void,
+): Promise<SegmentVerdict> {
   const { header, fileBytes, next } = segment
   const reader = new SegmentReader(file, fileBytes, header, next?.previousEnd)
-  while (await reader.next());
+  for (let batch = await reader.next(); batch; batch = await reader.next()) {
+    if (onRecord) for (const record of decodeRecords(batch.bytes, batch.header)) onRecord(record)
+  }
   const facts: SegmentFacts = {
     part: next ? 'closed' : 'last',
     header: 'whole',
