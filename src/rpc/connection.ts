@@ -1,7 +1,7 @@
 // A connection: both sides ask and answer over one socket, many requests at once, answers in any order.
 //
 // Format and rules: ../wire/README.md. This file joins the parts and decides when a connection ends; the parts are
-// outbox.ts (sending), inbox.ts (receiving, back-pressure), calls.ts (our requests), requests.ts (theirs),
+// outbox.ts (sending), inbox.ts (receiving, back-pressure), caller.ts (our requests), responder.ts (theirs),
 // incoming-data.ts (data as it comes) and watch.ts (what has taken too long).
 //
 // Invariants:
@@ -19,13 +19,17 @@ import { errorFromBody, errorToBody } from '../wire/error-body.ts'
 import { type DataVerdict, FrameParser } from '../wire/frame.ts'
 import { badFrame, type FrameHeader, FrameType } from '../wire/header.ts'
 import { checkHello, type Expectation, HELLO_BYTES_MAX, type Hello, helloFromBody, helloToBody } from '../wire/hello.ts'
-import { CallTable, type OnReplyData, PendingCall, type Reply } from './calls.ts'
+import { Caller, type CallOptions, type StreamedCall, type StreamedCallOptions } from './caller.ts'
+import type { Reply } from './calls.ts'
 import { Inbox, PauseReason } from './inbox.ts'
-import { ArrivingData, type ByteBudget, type IncomingDataHost } from './incoming-data.ts'
+import type { ArrivingData, ByteBudget, IncomingDataHost } from './incoming-data.ts'
 import { RPC_LIMITS, type RpcLimits } from './limits.ts'
-import { closedWriter, type DataWriter, type OnWritten, Outbox } from './outbox.ts'
-import { ActiveRequest, bytesOf, crcOf, type Handlers, type RequestHost } from './requests.ts'
+import { Outbox } from './outbox.ts'
+import type { Handlers } from './requests.ts'
+import { Responder } from './responder.ts'
 import { Watch } from './watch.ts'
+
+export type { CallOptions, StreamedCall, StreamedCallOptions } from './caller.ts'
 
 export interface ConnectionOptions {
   readonly clock: Clock
@@ -46,27 +50,6 @@ export interface ConnectionOptions {
   readonly budget?: ByteBudget
 }
 
-export interface CallOptions {
-  /** Milliseconds until TIMEOUT; the connection's `callMs` when left out. */
-  readonly timeoutMs?: number
-  /** Gives up with ABORTED, or with the signal's reason when that is a DfsError. */
-  readonly signal?: AbortSignal
-  /** Sent beside the body. The slices must not change until `onWritten`. */
-  readonly data?: readonly Uint8Array[]
-  /** Their CRC32; computed when left out. */
-  readonly dataCrc?: number
-  /** Called once when the data left this process, or with an error when it never will. */
-  readonly onWritten?: OnWritten
-  /** Takes the reply's data as it comes; without it the data is collected, at most `collectBytesMax`. */
-  readonly onData?: OnReplyData
-}
-
-/** A call whose data is sent as it comes. */
-export interface StreamedCall {
-  readonly writer: DataWriter
-  readonly reply: Promise<Reply>
-}
-
 type State = 'greeting' | 'open' | 'closing' | 'closed'
 
 /** How long the other side has to read what was queued, and why the connection ends, before the socket is destroyed. */
@@ -83,12 +66,9 @@ export class Connection {
   readonly #parser: FrameParser<ReceivedBytes>
   readonly #inbox: Inbox
   readonly #outbox: Outbox
-  readonly #calls = new CallTable()
-  readonly #requests = new Map<number, ActiveRequest>()
+  readonly #caller: Caller
+  readonly #responder: Responder
   readonly #watch: Watch
-  readonly #requestHost: RequestHost
-  readonly #requestDataHost: IncomingDataHost
-  readonly #replyDataHost: IncomingDataHost
   #timer: Timer | undefined
   #wakeAtMs = 0
   #state: State = 'greeting'
@@ -96,10 +76,8 @@ export class Connection {
   #reason: DfsError | undefined
   #resolveOpened: () => void = () => {}
   #rejectOpened: (error: DfsError) => void = () => {}
-  /** The data of the frame that is arriving, and who waits for it. */
+  /** The data of the frame that is arriving. */
   #arriving: ArrivingData | undefined
-  /** What to do when it is complete. */
-  #onDataComplete: (() => void) | undefined
   #framesSeen = 0
 
   /** Takes over the socket, in the turn it was got; who connected says hello. */
@@ -122,22 +100,27 @@ export class Connection {
       },
       { bodyBytesMax: HELLO_BYTES_MAX, dataBytesMax: 0 },
     )
-    this.#outbox = new Outbox(socket, this.#clock, () => this.#onRoom())
-    this.#requestHost = {
-      connection: this,
-      outbox: this.#outbox,
-      finished: (request) => this.#onAnswered(request),
-    }
-    const { collectBytesMax } = this.#limits
-    const host = {
-      collectBytesMax,
-      pauseData: () => this.#inbox.pause(PauseReason.data),
-      resumeData: () => this.#inbox.resume(PauseReason.data),
-      checkDataWith: (crc: () => number) => this.#parser.checkDataWith(crc),
-    }
-    this.#replyDataHost = { ...host, budget: undefined }
-    this.#requestDataHost = { ...host, budget: options.budget }
     this.#inbox = new Inbox(socket, this.#parser, (error) => this.#onBroken(error))
+    this.#outbox = new Outbox(socket, this.#clock, () => this.#onRoom())
+    this.#caller = new Caller({
+      clock: this.#clock,
+      limits: this.#limits,
+      outbox: this.#outbox,
+      dataHost: this.#dataHost(undefined),
+      refusal: () => this.#callRefusal(),
+      name: () => this.#name(),
+      wakeBy: (atMs) => {
+        if (atMs < this.#wakeAtMs) this.#wakeAt(atMs)
+      },
+    })
+    this.#responder = new Responder({
+      connection: this,
+      handlers: options.handlers,
+      outbox: this.#outbox,
+      dataHost: this.#dataHost(options.budget),
+      onBug: options.onBug,
+      changed: () => this.#onRequestsChanged(),
+    })
     this.#watch = new Watch(this.#limits, this.#clock.nowMs())
     socket.start({
       onBytes: (received) => {
@@ -169,17 +152,17 @@ export class Connection {
 
   /** True when it has neither calls nor requests nor bytes under way. */
   get isIdle(): boolean {
-    return this.#calls.size === 0 && this.#requests.size === 0 && this.#outbox.backlogBytes === 0
+    return this.#caller.count === 0 && this.#responder.count === 0 && this.#outbox.backlogBytes === 0
   }
 
   /** Calls that wait for their answers. */
   get callCount(): number {
-    return this.#calls.size
+    return this.#caller.count
   }
 
   /** Requests of the other side that are being handled. */
   get requestCount(): number {
-    return this.#requests.size
+    return this.#responder.count
   }
 
   /** Accepted for sending and not yet taken by the system. */
@@ -194,23 +177,7 @@ export class Connection {
    * @param message  0 .. 65535
    */
   call(message: number, body: Body, options: CallOptions = NO_OPTIONS): Promise<Reply> {
-    const data = options.data
-    const dataBytes = data === undefined ? 0 : bytesOf(data)
-    const refusal = this.#refusal(dataBytes)
-    if (refusal !== undefined) {
-      options.onWritten?.(refusal)
-      return Promise.reject(refusal)
-    }
-    const id = this.#calls.newId()
-    const reply = this.#register(id, message, options)
-    const encoded = encodeBody(body)
-    if (data === undefined || (dataBytes === 0 && options.onWritten === undefined)) {
-      this.#outbox.send(FrameType.request, message, id, encoded)
-    } else {
-      const head = { type: FrameType.request, message, id, body: encoded }
-      this.#outbox.sendData(head, data, dataBytes, options.dataCrc ?? crcOf(data), options.onWritten)
-    }
-    return reply
+    return this.#caller.call(message, body, options)
   }
 
   /**
@@ -227,15 +194,9 @@ export class Connection {
     dataBytes: number,
     dataCrc: number,
     onDrain: () => void,
-    options: Omit<CallOptions, 'data' | 'dataCrc' | 'onWritten'> = NO_OPTIONS,
+    options: StreamedCallOptions = NO_OPTIONS,
   ): StreamedCall {
-    const refusal = this.#refusal(dataBytes)
-    if (refusal !== undefined) return { writer: closedWriter(refusal), reply: Promise.reject(refusal) }
-    const id = this.#calls.newId()
-    const reply = this.#register(id, message, options)
-    const head = { type: FrameType.request, message, id, body: encodeBody(body) }
-    const writer = this.#outbox.beginStream(head, dataBytes, dataCrc, onDrain, (error) => this.#giveUp(id, error))
-    return { writer, reply }
+    return this.#caller.beginCall(message, body, dataBytes, dataCrc, onDrain, options)
   }
 
   /** Sends what is queued, then ends; calls that still wait fail with CONNECTION_LOST. Harmless when it is closed. */
@@ -262,47 +223,6 @@ export class Connection {
     this.#endSoon()
   }
 
-  #refusal(dataBytes: number): DfsError | undefined {
-    if (this.#state !== 'open') {
-      assert(this.#state !== 'greeting', 'a call before the connection is open')
-      return new DfsError('CONNECTION_LOST', `the connection to ${this.#name()} is closed`, {}, this.#reason)
-    }
-    const { callsMax, callBytesMax } = this.#limits
-    if (this.#calls.size >= callsMax) {
-      return new DfsError('BUSY', `${callsMax} calls to ${this.#name()} wait for answers already`, { callsMax })
-    }
-    if (dataBytes > 0 && this.#outbox.callDataBytes + dataBytes > callBytesMax) {
-      const message = `${this.#outbox.callDataBytes} bytes to ${this.#name()} wait to be sent already, at most ${callBytesMax} may`
-      return new DfsError('BUSY', message, { bytes: dataBytes, callBytesMax })
-    }
-    return undefined
-  }
-
-  #register(id: number, message: number, options: CallOptions): Promise<Reply> {
-    const deadlineMs = this.#clock.nowMs() + (options.timeoutMs ?? this.#limits.callMs)
-    return new Promise((resolve, reject) => {
-      const call = new PendingCall(id, message, deadlineMs, options.onData, resolve, reject)
-      const { signal } = options
-      if (signal !== undefined) {
-        const abort = () => this.#giveUp(id, abortError(signal))
-        if (signal.aborted) queueMicrotask(abort)
-        else signal.addEventListener('abort', abort, { once: true })
-        call.unlisten = () => signal.removeEventListener('abort', abort)
-      }
-      this.#calls.add(call)
-      if (deadlineMs < this.#wakeAtMs) this.#wakeAt(deadlineMs)
-    })
-  }
-
-  /** Settles a call with an error of ours and tells the other side that nobody waits any more. */
-  #giveUp(id: number, error: DfsError): void {
-    const call = this.#calls.take(id)
-    if (call === undefined) return
-    if (!this.#outbox.drop(id, error)) this.#outbox.send(FrameType.cancel, 0, id, undefined)
-    call.data?.skip()
-    call.reject(error)
-  }
-
   #onFrame(header: Readonly<FrameHeader>, body: Buffer): void {
     if (header.dataBytes === 0) this.#framesSeen++
     if (this.#state === 'greeting') {
@@ -311,16 +231,17 @@ export class Connection {
     }
     switch (header.type) {
       case FrameType.request:
-        this.#onRequest(header, body)
+        this.#expectData(this.#responder.onRequest(header, body))
         break
       case FrameType.reply:
-        this.#onReply(header, body)
+        this.#expectData(this.#caller.onReply(header, body))
         break
       case FrameType.error:
-        this.#onError(header.id, body)
+        if (header.id === 0) throw new PeerRefusal(errorFromBody(decodeBody(body)))
+        this.#caller.onError(header.id, body)
         break
       case FrameType.cancel:
-        this.#requests.get(header.id)?.cancel(new DfsError('ABORTED', 'the caller gave up'))
+        this.#responder.onCancel(header.id)
         break
       case FrameType.ping:
         break
@@ -345,107 +266,44 @@ export class Connection {
     this.#resolveOpened()
   }
 
-  #onRequest(header: Readonly<FrameHeader>, bytes: Buffer): void {
-    const { id, message, dataBytes, dataCrc } = header
-    if (this.#requests.has(id)) throw badFrame(`request id ${id} is in use`)
-    const data = dataBytes > 0 ? new ArrivingData(dataBytes, dataCrc, this.#requestDataHost) : undefined
-    this.#arriving = data
-    const handler = this.#options.handlers?.get(message)
-    let request: ActiveRequest
-    try {
-      if (handler === undefined) {
-        throw new DfsError('UNKNOWN_MESSAGE', `message ${message} is not known here`, { message })
-      }
-      request = new ActiveRequest(message, id, decodeBody(bytes), data, this.#requestHost)
-    } catch (error) {
-      if (!isDfsError(error)) throw error
-      data?.skip()
-      this.#outbox.send(FrameType.error, 0, id, encodeBody(errorToBody(error)))
-      this.#holdIfRepliesPile()
-      return
-    }
-    this.#requests.set(id, request)
-    if (this.#requests.size >= this.#limits.requestsMax) this.#inbox.pause(PauseReason.requests)
-    try {
-      const promise = handler(request)
-      if (promise !== undefined) promise.catch((error: unknown) => this.#onHandlerThrew(request, error))
-    } catch (error) {
-      this.#onHandlerThrew(request, error)
-    }
-    if (data !== undefined && !data.isAttached) this.#inbox.pause(PauseReason.data)
-  }
-
-  #onHandlerThrew(request: ActiveRequest, error: unknown): void {
-    if (isDfsError(error) && !request.isAnswered) {
-      request.fail(error)
-      return
-    }
-    if (!request.isAnswered) request.fail(new DfsError('INTERNAL', `message ${request.message}: a bug in the server`))
-    this.#options.onBug(error)
-  }
-
-  #onReply(header: Readonly<FrameHeader>, bytes: Buffer): void {
-    const { id, dataBytes, dataCrc } = header
-    if (!this.#calls.wasIssued(id)) throw badFrame(`a reply to request ${id}, which was never sent`)
-    const call = this.#calls.get(id)
-    const data = dataBytes > 0 ? new ArrivingData(dataBytes, dataCrc, this.#replyDataHost) : undefined
-    this.#arriving = data
-    if (call === undefined || call.data !== undefined) {
-      data?.skip() // late: the caller has given up meanwhile
-      return
-    }
-    let body: unknown[]
-    try {
-      body = decodeBody(bytes)
-      if (data === undefined) this.#calls.take(id)?.resolve({ body, data: undefined })
-      else this.#beginReplyData(call, body, data)
-    } catch (error) {
-      if (!isDfsError(error)) throw error
-      data?.skip()
-      this.#giveUp(id, error)
-    }
-  }
-
-  #beginReplyData(call: PendingCall, body: unknown[], data: ArrivingData): void {
-    call.data = data
-    if (call.onData === undefined) {
-      data.collect().then(
-        (collected) => this.#calls.take(call.id)?.resolve({ body, data: collected }),
-        (error: DfsError) => this.#onCollectFailed(call.id, error),
-      )
-      return
-    }
-    this.#onDataComplete = () => this.#calls.take(call.id)?.resolve({ body, data: undefined })
-    call.onData(body, data)
-    if (!data.isAttached) this.#inbox.pause(PauseReason.data)
-  }
-
-  /** ABORTED needs nothing: the error frame that says why follows, or nobody waits any more. */
-  #onCollectFailed(id: number, error: DfsError): void {
-    if (error.code !== 'ABORTED') this.#giveUp(id, error)
-  }
-
   #onDataEnd(verdict: DataVerdict): void {
     this.#framesSeen++
     const data = this.#arriving
-    const onComplete = this.#onDataComplete
     this.#arriving = undefined
-    this.#onDataComplete = undefined
     data?.finish(verdict)
-    if (verdict === 'complete') onComplete?.()
   }
 
-  #onError(id: number, bytes: Buffer): void {
-    const error = errorFromBody(decodeBody(bytes))
-    if (id === 0) throw new PeerRefusal(error)
-    if (!this.#calls.wasIssued(id)) throw badFrame(`an error for request ${id}, which was never sent`)
-    this.#calls.take(id)?.reject(error)
+  /** Data follows: without a sink the connection stands still until there is one. */
+  #expectData(data: ArrivingData | undefined): void {
+    if (this.#state !== 'open') {
+      data?.lost(this.#reason!) // whoever was given it ended the connection at once
+      return
+    }
+    this.#arriving = data
+    if (data !== undefined && !data.isAttached) this.#inbox.pause(PauseReason.data)
   }
 
-  #onAnswered(request: ActiveRequest): void {
-    this.#requests.delete(request.id)
-    this.#holdIfRepliesPile()
-    if (this.#requests.size < this.#limits.requestsMax) this.#inbox.resume(PauseReason.requests)
+  #dataHost(budget: ByteBudget | undefined): IncomingDataHost {
+    return {
+      collectBytesMax: this.#limits.collectBytesMax,
+      budget,
+      pauseData: () => this.#inbox.pause(PauseReason.data),
+      resumeData: () => this.#inbox.resume(PauseReason.data),
+      checkDataWith: (crc) => this.#parser.checkDataWith(crc),
+    }
+  }
+
+  #callRefusal(): DfsError | undefined {
+    if (this.#state === 'open') return undefined
+    assert(this.#state !== 'greeting', 'a call before the connection is open')
+    return new DfsError('CONNECTION_LOST', `the connection to ${this.#name()} is closed`, {}, this.#reason)
+  }
+
+  #onRequestsChanged(): void {
+    const { requestsMax, replyBytesMax } = this.#limits
+    if (this.#responder.count >= requestsMax) this.#inbox.pause(PauseReason.requests)
+    else this.#inbox.resume(PauseReason.requests)
+    if (this.#replyBytes() > replyBytesMax) this.#inbox.pause(PauseReason.replies)
   }
 
   /** The parser, or what it called, refused what came. */
@@ -463,10 +321,6 @@ export class Connection {
   #onRoom(): void {
     const { replyBytesMax } = this.#limits
     if (this.#replyBytes() <= replyBytesMax / 2) this.#inbox.resume(PauseReason.replies)
-  }
-
-  #holdIfRepliesPile(): void {
-    if (this.#replyBytes() > this.#limits.replyBytesMax) this.#inbox.pause(PauseReason.replies)
   }
 
   #replyBytes(): number {
@@ -496,11 +350,10 @@ export class Connection {
           )
     if (wasGreeting) this.#rejectOpened(reason)
     this.#inbox.close()
-    const requests = [...this.#requests.values()]
     this.#arriving?.lost(lost)
     this.#arriving = undefined
-    for (const request of requests) request.cancel(lost)
-    this.#calls.fail(lost)
+    this.#responder.fail(lost)
+    this.#caller.fail(lost)
     this.#outbox.abandon(lost)
   }
 
@@ -536,10 +389,7 @@ export class Connection {
   readonly #wake = (): void => {
     if (this.#state !== 'greeting' && this.#state !== 'open') return
     const nowMs = this.#clock.nowMs()
-    for (const call of this.#calls.expired(nowMs)) {
-      const message = `message ${call.message} to ${this.#name()} was not answered in time`
-      this.#giveUp(call.id, new DfsError('TIMEOUT', message, { message: call.message }))
-    }
+    this.#caller.expire(nowMs)
     const verdict = this.#watch.look(nowMs, {
       isGreeting: this.#state === 'greeting',
       framesSeen: this.#framesSeen,
@@ -561,7 +411,7 @@ export class Connection {
     }
     if (verdict.kind === 'abortStream') this.#outbox.stream?.abort(verdict.error)
     if (verdict.kind === 'ping') this.#outbox.send(FrameType.ping, 0, 0, undefined)
-    this.#wakeAt(Math.min(nowMs + this.#watch.tickMs, this.#calls.nextDeadlineMs))
+    this.#wakeAt(Math.min(nowMs + this.#watch.tickMs, this.#caller.nextDeadlineMs))
   }
 
   #name(): string {
@@ -580,9 +430,4 @@ class PeerRefusal extends Error {
     super(refusal.message)
     this.refusal = refusal
   }
-}
-
-function abortError(signal: AbortSignal): DfsError {
-  const reason: unknown = signal.reason
-  return isDfsError(reason) ? reason : new DfsError('ABORTED', 'the caller gave up', {}, reason)
 }

@@ -80,6 +80,8 @@ export interface IncomingDataHost {
 export class ArrivingData implements IncomingData {
   readonly bytes: number
   readonly crc: number
+  /** Called after the sink's end when all bytes came and were right. */
+  onComplete: (() => void) | undefined
   readonly #host: IncomingDataHost
   #sink: DataSink | undefined
   #isSkipping = false
@@ -166,6 +168,7 @@ export class ArrivingData implements IncomingData {
   finish(verdict: DataVerdict): void {
     if (verdict === 'complete') {
       this.#over(this.#isSkipping ? new DfsError('ABORTED', 'the data was thrown away') : undefined)
+      this.onComplete?.()
     } else if (verdict === 'aborted')
       this.#over(new DfsError('ABORTED', 'the sender gave up in the middle of the data'))
     else this.#over(new DfsError('BAD_FRAME', `data of ${this.bytes} bytes does not match its checksum ${this.crc}`))

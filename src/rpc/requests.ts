@@ -1,7 +1,6 @@
 // The other side's requests while they are being handled: each is answered once, by a reply or an error.
 
 import { assert } from '../base/assert.ts'
-import { crc32 } from '../base/crc32.ts'
 import type { DfsError } from '../base/errors.ts'
 import { type Body, encodeBody } from '../wire/body.ts'
 import { errorToBody } from '../wire/error-body.ts'
@@ -9,6 +8,7 @@ import { FrameType } from '../wire/header.ts'
 import type { Connection } from './connection.ts'
 import type { ArrivingData, IncomingData } from './incoming-data.ts'
 import { closedWriter, type DataWriter, type OnWritten, type Outbox } from './outbox.ts'
+import { bytesOf, crcOf } from './slices.ts'
 
 /**
  * Handles the requests of one message. The body's shape is not checked yet. What it throws, or what its promise is
@@ -144,16 +144,4 @@ export class ActiveRequest implements IncomingRequest {
     }
     this.#host.finished(this)
   }
-}
-
-export function bytesOf(slices: readonly Uint8Array[]): number {
-  let bytes = 0
-  for (const slice of slices) bytes += slice.length
-  return bytes
-}
-
-export function crcOf(slices: readonly Uint8Array[]): number {
-  let crc = 0
-  for (const slice of slices) crc = crc32(slice, crc)
-  return crc
 }
