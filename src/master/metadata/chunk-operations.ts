@@ -101,15 +101,18 @@ export function newChunk(
   const kept = members.map(({ server, directory, life }) => ({ server, directory, life }))
   const shared = owner === undefined
   state.chunks.allocate(handle, kept, goal, shared, index, shared ? undefined : { ...owner, closed: false })
-  if (owner !== undefined) {
-    const session = state.sessionTable.get(owner.session)
-    assert(session !== undefined, 'a chunk for an unknown session')
-    const held = session.holds.get(owner.inode)
-    if (held === undefined) session.holds.set(owner.inode, new Set([handle]))
-    else held.add(handle)
-  }
+  if (owner !== undefined) addHold(state, owner.session, owner.inode, handle)
   if (state.changes.isCollecting) state.changes.allocated.push({ handle, version: 1, shared, members: kept })
   return handle
+}
+
+/** Notes that `session` holds a chunk for one of its files. */
+export function addHold(state: MetadataState, session: SessionId, inode: InodeId, handle: ChunkHandle): void {
+  const holds = state.sessionTable.get(session)?.holds
+  assert(holds !== undefined, 'a chunk for an unknown session')
+  const held = holds.get(inode)
+  if (held === undefined) holds.set(inode, new Set([handle]))
+  else held.add(handle)
 }
 
 /** Seals an open chunk; the owner who closed its file before loses it now. */
