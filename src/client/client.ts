@@ -1,0 +1,433 @@
+// The client: one object a program has for one cluster. Everything here is a thin line to the part that does it.
+//
+// Paths are absolute in the file system, `/a/b`. Every call takes CallOptions: a signal, a deadline, a time without
+// progress. Every rejection is a DfsError with `code`, `retriable` and `next`, unless it is a bug.
+//
+// Source: GFS §2.3, §2.7; DESIGN §3, Client library.
+
+import { DfsError, isDfsError } from '../base/errors.ts'
+import type { ClusterId } from '../base/ids.ts'
+import { SMALL_FILE_BYTES_MAX } from '../base/limits.ts'
+import type { Io } from '../io/io.ts'
+import { type Address, parseAddress } from '../io/network.ts'
+import type { DirectoryEntry, FileStat, ReplyOf } from '../wire/messages.ts'
+import { fileChecksum } from './checksum.ts'
+import { type Core, change } from './core.ts'
+import { Lanes } from './lanes.ts'
+import { Links } from './links.ts'
+import { LocationCache } from './location-cache.ts'
+import { Masters } from './masters.ts'
+import { Packer } from './packer.ts'
+import { forEachParallel } from './parallel.ts'
+import { type CallOptions, Patience, TIMEOUT_MS_DEFAULT } from './patience.ts'
+import { Reader, type ReadOptions } from './reader.ts'
+import { ReplicaReader } from './replica-reader.ts'
+import { dropFault } from './retry.ts'
+import { Sessions } from './session.ts'
+import { type NewFileOptions, putSmall, type WriteOptions, Writer } from './writer.ts'
+
+export interface ClientOptions {
+  /** Every master, as `host:port`; commas between several in one text. */
+  readonly masters: string | readonly string[]
+  /** Milliseconds without progress after which a call fails, unless it says otherwise: 30 s. */
+  readonly timeoutMs?: number | undefined
+  /** How servers name this client in their logs. */
+  readonly name?: string | undefined
+  /** Gets what is no fault of the world; by default it is thrown in a turn of its own, which ends the process. */
+  readonly onBug?: ((error: unknown) => void) | undefined
+}
+
+/** What a file's bytes may come as. Bytes are not copied and must not be changed until the call has ended. */
+export type Source = Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>
+
+/** What this cluster is. */
+export type ClusterInfo = ReplyOf<'clusterInfo'>
+export type TrashEntry = ReplyOf<'trashList'>['entries'][number]
+/** The size and content version after a change. */
+export type Changed = ReplyOf<'truncateFile'>
+
+export interface ListOptions extends CallOptions {
+  /** The last name of the page before; from the first when left out. */
+  readonly after?: string | undefined
+  /** Entries, 1 .. 5000; 1000 when left out. */
+  readonly limit?: number | undefined
+}
+
+export interface AttributeChanges {
+  /** Permission bits, 0 .. 0o7777. */
+  readonly mode?: number | undefined
+  readonly owner?: string | undefined
+  readonly group?: string | undefined
+  /** Replicas wanted, 1 .. REPLICAS_MAX. */
+  readonly goal?: number | undefined
+  /** Ms since 1970. */
+  readonly mtimeMs?: number | undefined
+  /** Extended attributes: a text sets one, null removes it. */
+  readonly attributes?: Readonly<Record<string, string | null>> | undefined
+}
+
+/** A file of `putMany`. */
+export interface PutEntry extends WriteOptions {
+  readonly path: string
+  /** Opened when its turn comes. */
+  readonly data: Source | (() => Source | Promise<Source>)
+}
+
+const LIST_LIMIT = 1000
+const PARALLEL_DEFAULT = 16
+const DIRECTORY_MODE_DEFAULT = 0o755
+
+export class Client {
+  readonly #core: Core
+  readonly #packer: Packer
+  readonly #replicas: ReplicaReader
+  readonly #timeoutMs: number
+  readonly #closing = new AbortController()
+  #cluster: ClusterInfo | undefined
+
+  private constructor(io: Io, options: ClientOptions) {
+    const links = new Links(io, options.name ?? 'client', options.onBug ?? throwLater)
+    const masters = new Masters(links, io.entropy, addressesOf(options.masters))
+    this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS_DEFAULT
+    const sessions = new Sessions(io.clock, io.entropy, (session) => {
+      const patience = new Patience(io.clock, { signal: this.#closing.signal }, this.#timeoutMs)
+      // One that fails is followed by another; ten minutes of failures are what ends a session anyway.
+      masters.ask('renewSession', { session: session.id }, patience).catch(dropFault)
+    })
+    const locations = new LocationCache()
+    this.#core = { io, links, masters, sessions, locations, lanes: new Lanes(), closing: this.#closing.signal }
+    this.#packer = new Packer(this.#core)
+    this.#replicas = new ReplicaReader(this.#core)
+  }
+
+  /**
+   * A client that has spoken to a master. Errors: INVALID_ARGUMENT for an address that can't be read, UNAVAILABLE,
+   * TIMEOUT, WRONG_ROLE, UNSUPPORTED_VERSION.
+   */
+  static async connect(io: Io, options: ClientOptions, callOptions: CallOptions = {}): Promise<Client> {
+    const client = new Client(io, options)
+    try {
+      client.#cluster = await client.#core.masters.ask('clusterInfo', {}, client.#patience(callOptions))
+      return client
+    } catch (error) {
+      client.close()
+      throw error
+    }
+  }
+
+  /** Cluster id, chunk size, default goal and version of the master, as of `connect`. */
+  get cluster(): ClusterInfo {
+    return this.#cluster!
+  }
+
+  get clusterId(): ClusterId {
+    return this.cluster.clusterId
+  }
+
+  /** Ends everything: calls under way fail with ABORTED, connections are closed, no timer is left. */
+  close(): void {
+    this.#closing.abort(new DfsError('ABORTED', 'the client was closed'))
+    this.#core.sessions.close()
+    this.#core.links.close()
+  }
+
+  // Names.
+
+  /** Errors: NOT_FOUND, NOT_A_DIRECTORY, INVALID_PATH. */
+  stat(path: string, options: CallOptions = {}): Promise<FileStat> {
+    return this.#core.masters.ask('stat', { path }, this.#patience(options))
+  }
+
+  async exists(path: string, options: CallOptions = {}): Promise<boolean> {
+    try {
+      await this.stat(path, options)
+      return true
+    } catch (error) {
+      if (isDfsError(error, 'NOT_FOUND') || isDfsError(error, 'NOT_A_DIRECTORY')) return false
+      throw error
+    }
+  }
+
+  /** A page of a directory, in order of the names' UTF-8 bytes. `more`: ask again `after` the last name. Errors: NOT_FOUND, NOT_A_DIRECTORY. */
+  list(
+    path: string,
+    options: ListOptions = {},
+  ): Promise<{ readonly entries: readonly DirectoryEntry[]; readonly more: boolean }> {
+    const { after, limit = LIST_LIMIT } = options
+    return this.#core.masters.ask('list', { path, after, limit }, this.#patience(options))
+  }
+
+  /** Every entry of a directory, page after page; what changes meanwhile may be in it or not. */
+  async *listAll(path: string, options: ListOptions = {}): AsyncGenerator<DirectoryEntry, void, undefined> {
+    let after = options.after
+    for (;;) {
+      const { entries, more } = await this.list(path, { ...options, after })
+      yield* entries
+      after = entries.at(-1)?.name
+      if (!more || after === undefined) return
+    }
+  }
+
+  /** Errors: ALREADY_EXISTS (with `parents` a directory that exists is fine), NOT_FOUND, NOT_A_DIRECTORY. */
+  async makeDirectory(
+    path: string,
+    options: CallOptions & Omit<NewFileOptions, 'mtimeMs'> & { readonly parents?: boolean | undefined } = {},
+  ): Promise<void> {
+    const { mode = DIRECTORY_MODE_DEFAULT, owner = '', group = '', parents = false } = options
+    const inode = { mode, owner, group, goal: 0 }
+    await this.#change('makeDirectory', options, (by) => ({ by, path, parents, inode }))
+  }
+
+  /**
+   * Removes a file; with `directory` an empty directory; with `recursive` anything with all below it. It goes to the
+   * trash, unless `now`. Errors: NOT_FOUND, IS_A_DIRECTORY, NOT_A_DIRECTORY, NOT_EMPTY.
+   *
+   * @returns the number of the trash entry; 0 without one
+   */
+  async remove(
+    path: string,
+    options: CallOptions & {
+      readonly recursive?: boolean | undefined
+      readonly directory?: boolean | undefined
+      readonly now?: boolean | undefined
+    } = {},
+  ): Promise<number> {
+    const what = options.recursive ? 'tree' : options.directory ? 'emptyDirectory' : 'file'
+    const { trash } = await this.#change('remove', options, (by) => ({ by, path, what, now: options.now ?? false }))
+    return trash
+  }
+
+  /** Gives a file or tree another path, in one step. Errors: NOT_FOUND, ALREADY_EXISTS (unless `overwrite`, files only), INVALID_MOVE. */
+  async rename(
+    from: string,
+    to: string,
+    options: CallOptions & { readonly overwrite?: boolean | undefined } = {},
+  ): Promise<void> {
+    await this.#change('rename', options, (by) => ({ by, from, to, overwrite: options.overwrite ?? false }))
+  }
+
+  /** Copies a file, or with `recursive` a tree, by sharing its chunks: no byte moves (GFS §3.4). Errors: as `rename`; IS_A_DIRECTORY. */
+  async copy(
+    from: string,
+    to: string,
+    options: CallOptions & { readonly recursive?: boolean | undefined; readonly overwrite?: boolean | undefined } = {},
+  ): Promise<void> {
+    const { recursive = false, overwrite = false } = options
+    await this.#change('copy', options, (by) => ({ by, from, to, recursive, overwrite }))
+  }
+
+  /** An instant copy of a file or tree as it is now (GFS §3.4). Errors: as `copy`. */
+  snapshot(from: string, to: string, options: CallOptions = {}): Promise<void> {
+    return this.copy(from, to, { ...options, recursive: true, overwrite: false })
+  }
+
+  /** Cuts a file to `size` bytes, or extends it with zeros. Errors: NOT_FOUND, IS_A_DIRECTORY, INVALID_ARGUMENT. */
+  truncate(path: string, size: number, options: CallOptions = {}): Promise<Changed> {
+    return this.#change('truncateFile', options, (by) => ({ by, path, size }))
+  }
+
+  /** Appends the sources' bytes to the file at `path`, in order, and removes the sources, in one step; no byte moves. */
+  concat(path: string, sources: readonly string[], options: CallOptions = {}): Promise<Changed> {
+    return this.#change('concatFiles', options, (by) => ({ by, path, sources }))
+  }
+
+  /** Changes what is named, leaves the rest. Errors: NOT_FOUND, INVALID_ARGUMENT, LIMIT_EXCEEDED. */
+  setAttributes(path: string, changes: AttributeChanges, options: CallOptions = {}): Promise<Changed> {
+    const { mode, owner, group, goal, mtimeMs } = changes
+    const attributes =
+      changes.attributes &&
+      Object.entries(changes.attributes).map(([name, value]) => ({ name, value: value ?? undefined }))
+    return this.#change('setAttributes', options, (by) => ({ by, path, mode, owner, group, goal, mtimeMs, attributes }))
+  }
+
+  // The trash.
+
+  /** A page of what was removed and can be restored, oldest first. @param options.after  the last id of the page before */
+  trashList(
+    options: CallOptions & { readonly after?: number | undefined; readonly limit?: number | undefined } = {},
+  ): Promise<ReplyOf<'trashList'>> {
+    const { after = 0, limit = LIST_LIMIT } = options
+    return this.#core.masters.ask('trashList', { after, limit }, this.#patience(options))
+  }
+
+  /** Everything that was removed and can be restored. */
+  async *trashAll(options: CallOptions = {}): AsyncGenerator<TrashEntry, void, undefined> {
+    let after = 0
+    for (;;) {
+      const { entries, more } = await this.trashList({ ...options, after })
+      yield* entries
+      after = entries.at(-1)?.id ?? 0
+      if (!more || after === 0) return
+    }
+  }
+
+  /** Puts a trash entry back to where it was, or to `to`. Errors: NOT_FOUND, ALREADY_EXISTS. */
+  async trashRestore(id: number, options: CallOptions & { readonly to?: string | undefined } = {}): Promise<void> {
+    await this.#change('restoreTrash', options, (by) => ({ by, trash: id, path: options.to ?? '' }))
+  }
+
+  /** Gives up one trash entry, or all when `id` is left out: their space is freed, they can't be restored. */
+  async trashEmpty(id = 0, options: CallOptions = {}): Promise<void> {
+    await this.#change('emptyTrash', options, (by) => ({ by, trash: id }))
+  }
+
+  // Bytes.
+
+  /** Opens a file for reading, as it is now. Errors: NOT_FOUND, IS_A_DIRECTORY. */
+  openReader(path: string, options: CallOptions = {}): Promise<Reader> {
+    return Reader.open(this.#core, this.#replicas, path, options, this.#timeoutMs)
+  }
+
+  /** The whole file, or a range of it, in one buffer the caller owns. Errors: as `openReader` and `Reader.read`. */
+  async readFile(path: string, options: ReadOptions = {}): Promise<Buffer> {
+    const reader = await this.openReader(path, options)
+    const offset = options.offset ?? 0
+    const length = options.length ?? Math.max(0, reader.size - offset)
+    return await reader.read(offset, length, options)
+  }
+
+  /** The bytes of a file, or of a range of it, as they come: buffers the consumer owns. Errors: as `readFile`. */
+  async *readStream(path: string, options: ReadOptions = {}): AsyncGenerator<Buffer, void, undefined> {
+    const reader = await this.openReader(path, options)
+    yield* reader.stream(options)
+  }
+
+  /** A writer; nothing is sent, and no fault is met, before it has something to do. Errors: INVALID_ARGUMENT (thrown). */
+  createWriter(path: string, options: WriteOptions = {}): Writer {
+    return new Writer(this.#core, this.#packer, path, options, this.#timeoutMs)
+  }
+
+  /** Stores a whole file; durable, and visible in one step, when it resolves. @returns bytes written. Errors: as Writer.close. */
+  async writeFile(path: string, data: Source, options: WriteOptions = {}): Promise<number> {
+    const isSmall = data instanceof Uint8Array && data.length <= SMALL_FILE_BYTES_MAX
+    if (isSmall && !options.append && options.at === undefined) {
+      await putSmall(this.#core, this.#packer, path, [data], options, this.#patience(options))
+      return data.length
+    }
+    const writer = this.createWriter(path, options)
+    return await pour(data, writer)
+  }
+
+  /**
+   * Adds bytes to the end of a file, in one step. With `create` a missing file is made.
+   * @returns bytes written. Errors: NOT_FOUND, and as Writer.close.
+   */
+  async append(
+    path: string,
+    data: Source,
+    options: NewFileOptions & CallOptions & { readonly create?: boolean | undefined } = {},
+  ): Promise<number> {
+    if (options.create && !(await this.exists(path, options))) {
+      try {
+        await this.writeFile(path, new Uint8Array(0), { ...options, overwrite: false })
+      } catch (error) {
+        // Somebody else made it meanwhile: as good.
+        if (!isDfsError(error, 'ALREADY_EXISTS')) throw error
+      }
+    }
+    return await pour(data, this.createWriter(path, { ...options, append: true }))
+  }
+
+  /**
+   * Puts bytes in place of those from `offset` on; the file grows if need be, a gap reads as zeros. What was there is
+   * seen by all readers until, in one step, the new bytes are (several steps beyond 8,000 chunks).
+   * @returns bytes written. Errors: NOT_FOUND, and as Writer.close.
+   */
+  writeAt(
+    path: string,
+    offset: number,
+    data: Source,
+    options: CallOptions & Pick<WriteOptions, 'mtimeMs'> = {},
+  ): Promise<number> {
+    return pour(data, this.createWriter(path, { ...options, at: offset }))
+  }
+
+  /** Stores many files, several at a time. The first failure ends it. @param options.parallel  files at once, 16 by default */
+  async putMany(
+    entries: Iterable<PutEntry> | AsyncIterable<PutEntry>,
+    options: CallOptions & {
+      readonly parallel?: number | undefined
+      /** After each file. */
+      readonly onDone?: ((entry: PutEntry, bytes: number) => void) | undefined
+    } = {},
+  ): Promise<void> {
+    const { signal, timeoutMs, parallel = PARALLEL_DEFAULT, onDone } = options
+    await forEachParallel(entries, parallel, async (entry) => {
+      const data = typeof entry.data === 'function' ? await entry.data() : entry.data
+      const bytes = await this.writeFile(entry.path, data, { signal, timeoutMs, ...entry })
+      onDone?.(entry, bytes)
+    })
+  }
+
+  /** CRC32 of the whole file's bytes, whatever its chunks and extents; no byte moves. Errors: as `openReader` and `Reader.read`. */
+  checksum(path: string, options: CallOptions = {}): Promise<number> {
+    return fileChecksum(this.#core, path, options, this.#timeoutMs)
+  }
+
+  // The cluster.
+
+  /** Servers, totals and repair, as `dfs report --json` prints them. */
+  async report(options: CallOptions = {}): Promise<unknown> {
+    return (await this.#core.masters.ask('report', {}, this.#patience(options))).document
+  }
+
+  /** Extents and chunks of a file, as `dfs info --json` prints them. Errors: NOT_FOUND, IS_A_DIRECTORY. */
+  async info(path: string, options: CallOptions = {}): Promise<unknown> {
+    return (await this.#core.masters.ask('info', { path }, this.#patience(options))).document
+  }
+
+  /** Capacity and what it holds, as `dfs df --json` prints it. */
+  async space(options: CallOptions = {}): Promise<unknown> {
+    return (await this.#core.masters.ask('space', {}, this.#patience(options))).document
+  }
+
+  /** Makes the master write a checkpoint now. @returns its log index */
+  async checkpoint(options: CallOptions = {}): Promise<number> {
+    return (await this.#core.masters.ask('checkpoint', {}, this.#patience(options))).logIndex
+  }
+
+  /** Goes on although chunkservers have seen more history than the master has. @returns the highest index that was lost */
+  async acceptRollback(options: CallOptions = {}): Promise<number> {
+    return (await this.#core.masters.ask('acceptRollback', {}, this.#patience(options))).lostIndex
+  }
+
+  #patience(options: CallOptions): Patience {
+    return new Patience(this.#core.io.clock, options, this.#timeoutMs)
+  }
+
+  #change: ChangeMethod = (name, options, makeRequest) => change(this.#core, name, makeRequest, this.#patience(options))
+}
+
+type ChangeMethod = <K extends Parameters<typeof change>[1]>(
+  name: K,
+  options: CallOptions,
+  makeRequest: Parameters<typeof change<K>>[2],
+) => Promise<ReplyOf<K>>
+
+/** Everything of `data` into the writer, then closes it; a failure of either aborts it. @returns bytes written */
+async function pour(data: Source, writer: Writer): Promise<number> {
+  try {
+    if (data instanceof Uint8Array) await writer.write(data)
+    else for await (const bytes of data) await writer.write(bytes)
+    await writer.close()
+    return writer.bytesWritten
+  } catch (error) {
+    await writer.abort()
+    throw error
+  }
+}
+
+function addressesOf(masters: string | readonly string[]): Address[] {
+  const texts = (typeof masters === 'string' ? [masters] : masters).flatMap((text) => text.split(','))
+  return texts.map((text) => {
+    const address = parseAddress(text.trim())
+    if (address !== undefined && address.port > 0) return address
+    throw new DfsError('INVALID_ARGUMENT', `a master's address is host:port, not '${text}'`, { address: text })
+  })
+}
+
+function throwLater(error: unknown): void {
+  queueMicrotask(() => {
+    throw error
+  })
+}

@@ -1,0 +1,94 @@
+// Where the bytes of an open file are: its extents as of the content version it was opened at, a few pages in memory.
+//
+// The extents of an open file don't change under the reader: another content version is FILE_CHANGED, never a mixture.
+// What repair and compaction do keeps the content version, and then the extents are simply asked for again.
+
+import { assert } from '../base/assert.ts'
+import { DfsError, isDfsError } from '../base/errors.ts'
+import type { FileStat, PlacedExtent, ReplyOf } from '../wire/messages.ts'
+import type { Core } from './core.ts'
+import type { Patience } from './patience.ts'
+
+const PAGE_EXTENTS = 1024
+const PAGES_MAX = 8
+
+interface Page {
+  /** File offsets: the page has every extent between them. */
+  readonly start: number
+  readonly end: number
+  readonly extents: readonly PlacedExtent[]
+}
+
+export class FileMap {
+  readonly path: string
+  readonly stat: FileStat
+  readonly #core: Core
+  #pages: Page[] = []
+
+  private constructor(core: Core, path: string, stat: FileStat) {
+    this.#core = core
+    this.path = path
+    this.stat = stat
+  }
+
+  /** Errors: NOT_FOUND, IS_A_DIRECTORY, and the masters'. */
+  static async open(core: Core, path: string, patience: Patience): Promise<FileMap> {
+    const reply = await core.masters.ask('openForRead', { path, fromOffset: 0, limit: PAGE_EXTENTS }, patience)
+    if (reply.stat.isDirectory) throw new DfsError('IS_A_DIRECTORY', `${path} is a directory`, { path })
+    const map = new FileMap(core, path, reply.stat)
+    map.#take(reply, 0)
+    return map
+  }
+
+  /** The extent that holds the byte at `offset`, 0 .. size - 1. Errors: FILE_CHANGED, and the masters'. */
+  async extentAt(offset: number, patience: Patience): Promise<PlacedExtent> {
+    assert(offset >= 0 && offset < this.stat.size, 'an offset outside of the file')
+    const page = this.#pages.find((candidate) => candidate.start <= offset && offset < candidate.end)
+    const extents = (page ?? (await this.#load(offset, patience))).extents
+    let low = 0
+    let high = extents.length - 1
+    while (low < high) {
+      const middle = (low + high + 1) >> 1
+      if (extents[middle]!.fileOffset <= offset) low = middle
+      else high = middle - 1
+    }
+    const found = extents[low]
+    if (found === undefined || offset < found.fileOffset || offset >= found.fileOffset + found.length) {
+      throw new DfsError('INTERNAL', `${this.path}: the master named no extent for offset ${offset}`, {
+        path: this.path,
+        offset,
+      })
+    }
+    return found
+  }
+
+  /** Forgets what was learned: the next question goes to the master, at the same content version. */
+  forget(): void {
+    this.#pages = []
+  }
+
+  async #load(offset: number, patience: Patience): Promise<Page> {
+    const { inode, contentVersion } = this.stat
+    try {
+      const request = { inode, contentVersion, fromOffset: offset, limit: PAGE_EXTENTS }
+      return this.#take(await this.#core.masters.ask('extents', request, patience), offset)
+    } catch (error) {
+      if (!isDfsError(error, 'NOT_FOUND')) throw error
+      throw new DfsError('FILE_CHANGED', `${this.path} was removed while it was read`, { path: this.path }, error)
+    }
+  }
+
+  #take(reply: ReplyOf<'extents'>, fromOffset: number): Page {
+    for (const location of reply.chunks) if (location.replicas.length > 0) this.#core.locations.put(location)
+    const { extents } = reply
+    const last = extents.at(-1)
+    const page = {
+      start: extents[0]?.fileOffset ?? fromOffset,
+      end: last === undefined ? fromOffset : last.fileOffset + last.length,
+      extents,
+    }
+    this.#pages.push(page)
+    if (this.#pages.length > PAGES_MAX) this.#pages.shift()
+    return page
+  }
+}

@@ -1,0 +1,46 @@
+// The library's front door: `import { connect } from 'dfs'`.
+//
+//   const client = await connect('127.0.0.1:7400')
+//   await client.writeFile('/hello', Buffer.from('world'))
+//   console.log((await client.readFile('/hello')).toString())
+//   client.close()
+//
+// The only file of the library that knows the real clock, network and disk; the others are given theirs.
+
+import type { Io } from '../io/io.ts'
+import { nodeIo } from '../io/node/io.ts'
+import { Client, type ClientOptions } from './client.ts'
+import type { CallOptions } from './patience.ts'
+
+export interface ConnectOptions extends ClientOptions, CallOptions {
+  /** Clock, network, chance and disk to use; the real ones when left out. */
+  readonly io?: Io | undefined
+}
+
+/**
+ * Connects to a cluster by its masters: `host:port`, several with commas between. Errors: INVALID_ARGUMENT for an
+ * address that can't be read, UNAVAILABLE, TIMEOUT, ABORTED, WRONG_ROLE, UNSUPPORTED_VERSION.
+ */
+export function connect(target: string | ConnectOptions): Promise<Client> {
+  const options = typeof target === 'string' ? { masters: target } : target
+  const { io = nodeIo() } = options
+  return Client.connect(io, options, { signal: options.signal, deadlineMs: options.deadlineMs })
+}
+
+export { DfsError, ErrorCode, type ErrorDetail, isDfsError } from '../base/errors.ts'
+export type { DirectoryEntry, FileStat } from '../wire/messages.ts'
+export {
+  type AttributeChanges,
+  type Changed,
+  Client,
+  type ClientOptions,
+  type ClusterInfo,
+  type ListOptions,
+  type PutEntry,
+  type Source,
+  type TrashEntry,
+} from './client.ts'
+export { forEachParallel } from './parallel.ts'
+export type { CallOptions } from './patience.ts'
+export type { Range, Reader, ReadOptions } from './reader.ts'
+export type { NewFileOptions, WriteOptions, Writer } from './writer.ts'

@@ -1,0 +1,183 @@
+// Links: typed calls over pooled connections, to masters and chunkservers.
+//
+// The one file of the client that knows how a message is laid on a connection. It also learns the cluster's id from the
+// first hello, so that later connections are refused by servers of another cluster, and keeps note of which servers
+// failed lately, so that readers try others first.
+
+import { DfsError } from '../base/errors.ts'
+import { RANDOM_ID_MAX } from '../base/ids.ts'
+import { SECOND_MS } from '../base/units.ts'
+import type { Io } from '../io/io.ts'
+import type { Address } from '../io/network.ts'
+import { parseAddress } from '../io/network.ts'
+import type { Connection, CallOptions as RpcCallOptions } from '../rpc/connection.ts'
+import { ConnectionPool } from '../rpc/pool.ts'
+import { hello } from '../wire/hello.ts'
+import { type MessageName, type ReplyOf, type RequestOf, shapeOf } from '../wire/messages.ts'
+
+export interface LinkCallOptions {
+  readonly timeoutMs: number
+  readonly signal?: AbortSignal | undefined
+  readonly data?: readonly Uint8Array[]
+  readonly dataCrc?: number
+  readonly onData?: RpcCallOptions['onData']
+}
+
+/** A server that failed is tried after others for this long at first. */
+const PENALTY_MS = 5 * SECOND_MS
+const PENALTY_MS_MAX = 60 * SECOND_MS
+
+export class Links {
+  readonly #io: Io
+  readonly #masters: ConnectionPool
+  readonly #chunkservers: ConnectionPool
+  #clusterId = ''
+  #isClosed = false
+  readonly #penalties = new Map<string, { readonly ms: number; readonly untilMs: number }>()
+  readonly #inFlight = new Map<string, number>()
+
+  /** @param onBug  gets what is no fault of the world */
+  constructor(io: Io, name: string, onBug: (error: unknown) => void) {
+    this.#io = io
+    const instance = 1 + io.entropy.below(RANDOM_ID_MAX)
+    const options = {
+      clock: io.clock,
+      network: io.network,
+      entropy: io.entropy,
+      hello: () => hello('client', { cluster: this.#clusterId, instance, name }),
+      onBug,
+    }
+    this.#masters = new ConnectionPool({ ...options, expect: { roles: ['master'] } })
+    this.#chunkservers = new ConnectionPool({ ...options, expect: { roles: ['chunkserver'] } })
+  }
+
+  /** '' until the first connection. */
+  get clusterId(): string {
+    return this.#clusterId
+  }
+
+  /** A connection to a master. Errors: as ConnectionPool.get, TIMEOUT, ABORTED. */
+  async master(address: Address, timeoutMs: number, signal: AbortSignal | undefined): Promise<Connection> {
+    const connection = await this.#bounded(this.#masters, address, '', timeoutMs, signal)
+    if (this.#clusterId === '') this.#clusterId = connection.peer?.cluster ?? ''
+    return connection
+  }
+
+  /**
+   * A connection to a chunkserver. What is asked on one lane doesn't wait behind another lane's bytes.
+   * Errors: as ConnectionPool.get, TIMEOUT, ABORTED.
+   *
+   * @param address  `host:port`
+   */
+  chunkserver(address: string, lane: string, timeoutMs: number, signal?: AbortSignal): Promise<Connection> {
+    const parsed = parseAddress(address)
+    if (parsed === undefined) {
+      return Promise.reject(new DfsError('UNAVAILABLE', `a chunkserver's address that can't be read: ${address}`))
+    }
+    return this.#bounded(this.#chunkservers, parsed, lane, timeoutMs, signal)
+  }
+
+  /** Asks on an open connection. Errors: what the other side answers, TIMEOUT, ABORTED, CONNECTION_LOST, BUSY, BAD_REQUEST. */
+  async call<K extends MessageName>(
+    connection: Connection,
+    name: K,
+    request: RequestOf<K>,
+    options: LinkCallOptions,
+  ): Promise<ReplyOf<K>> {
+    const { number, request: shape, reply: replyShape } = shapeOf(name)
+    const { timeoutMs, signal, data, dataCrc, onData } = options
+    const reply = await connection.call(number, shape.encode(request), {
+      timeoutMs,
+      ...(signal && { signal }),
+      ...(data && { data }),
+      ...(dataCrc !== undefined && { dataCrc }),
+      ...(onData && { onData }),
+    })
+    return replyShape.decode(reply.body, name)
+  }
+
+  /** The server at `address` gave a wrong, late or no answer: it is asked after others for a while, each time longer. */
+  penalize(address: string): void {
+    const nowMs = this.#io.clock.nowMs()
+    const before = this.#penalties.get(address)
+    // Several requests that fail together are one failure.
+    if (before !== undefined && before.untilMs > nowMs) return
+    if (this.#penalties.size >= PENALTIES_MAX) this.#penalties.clear()
+    const ms = Math.min(PENALTY_MS_MAX, before === undefined ? PENALTY_MS : 2 * before.ms)
+    this.#penalties.set(address, { ms, untilMs: nowMs + ms })
+  }
+
+  /** It answered well. */
+  absolve(address: string): void {
+    this.#penalties.delete(address)
+  }
+
+  isPenalized(address: string): boolean {
+    const penalty = this.#penalties.get(address)
+    return penalty !== undefined && penalty.untilMs > this.#io.clock.nowMs()
+  }
+
+  /** Reads of this client that wait for the server at `address`. */
+  inFlight(address: string): number {
+    return this.#inFlight.get(address) ?? 0
+  }
+
+  /** Counts one read in (1) or out (-1). */
+  count(address: string, change: 1 | -1): void {
+    const count = this.inFlight(address) + change
+    if (count === 0) this.#inFlight.delete(address)
+    else this.#inFlight.set(address, count)
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.#masters.close()
+    this.#chunkservers.close()
+  }
+
+  /** The pool's own time limit is for the whole connection; this caller may have less patience. */
+  #bounded(
+    pool: ConnectionPool,
+    address: Address,
+    lane: string,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Connection> {
+    if (this.#isClosed) return Promise.reject(new DfsError('ABORTED', 'the client is closed'))
+    const isOpen = pool.peek(address, lane) !== undefined
+    const opening = pool.get(address, lane)
+    if (isOpen) return opening
+    return new Promise((resolve, reject) => {
+      const end = (): void => {
+        timer.cancel()
+        signal?.removeEventListener('abort', onAbort)
+      }
+      const onAbort = (): void => {
+        end()
+        reject(new DfsError('ABORTED', 'the caller gave up', {}, signal?.reason))
+      }
+      const timer = this.#io.clock.after(Math.ceil(timeoutMs), () => {
+        end()
+        reject(new DfsError('TIMEOUT', `no connection within ${Math.round(timeoutMs)} ms`))
+      })
+      signal?.addEventListener('abort', onAbort, { once: true })
+      opening.then(
+        (connection) => {
+          end()
+          resolve(connection)
+        },
+        (error: unknown) => {
+          end()
+          reject(error)
+        },
+      )
+      if (signal?.aborted) onAbort()
+    })
+  }
+}
+
+const PENALTIES_MAX = 4096

@@ -1,0 +1,198 @@
+// The masters: finds the one that leads, asks it, and asks again as long as that can help and the caller has patience.
+//
+// Invariants:
+//   - a change keeps its request number through every repetition, so that it happens at most once, whatever breaks
+//   - when patience ends while a change may have happened, the answer is OUTCOME_UNKNOWN, never a guess
+//
+// Source: the exactly-once table is that of Raft §8 (client interaction); GFS §2.7.1 leaves duplicates to readers.
+
+import { assert } from '../base/assert.ts'
+import { DfsError } from '../base/errors.ts'
+import { SECOND_MS } from '../base/units.ts'
+import type { Entropy } from '../io/entropy.ts'
+import { type Address, formatAddress, parseAddress } from '../io/network.ts'
+import { Message, type MessageName, type ReplyOf, type RequestOf, type requester } from '../wire/messages.ts'
+import type { Infer } from '../wire/schema.ts'
+import type { Links } from './links.ts'
+import type { Patience } from './patience.ts'
+import { asFault, backoffMs, isMasterRetriable, isOutcomeOpen } from './retry.ts'
+import type { Session } from './session.ts'
+
+export type By = Infer<typeof requester>
+
+/** One question to a master takes at most this long before another master, or the same again, is asked. */
+const CALL_MS = 15 * SECOND_MS
+
+export class Masters {
+  readonly #links: Links
+  readonly #entropy: Entropy
+  readonly #addresses: Address[]
+  #current = 0
+
+  /** @param addresses  at least one */
+  constructor(links: Links, entropy: Entropy, addresses: readonly Address[]) {
+    assert(addresses.length > 0, 'no master address')
+    this.#links = links
+    this.#entropy = entropy
+    this.#addresses = [...addresses]
+  }
+
+  /** Asks something that changes nothing, or that is the same when it happens twice. Errors: as the message's, TIMEOUT, ABORTED. */
+  async ask<K extends MessageName>(name: K, request: RequestOf<K>, patience: Patience): Promise<ReplyOf<K>> {
+    let last: DfsError | undefined
+    for (let attempt = 0; ; attempt++) {
+      const timeoutMs = this.#leftMs(patience, last)
+      try {
+        const reply = await this.#once(name, request, patience, timeoutMs)
+        patience.progress()
+        return reply
+      } catch (error) {
+        last = this.#judge(error, patience)
+        if (!isMasterRetriable(last)) throw last
+        await this.#pause(attempt, patience, last)
+      }
+    }
+  }
+
+  /**
+   * Asks for a change that happens at most once.
+   *
+   * @param makeRequest  the request for the requester given: called again for every repetition, as the floor moves
+   * @param session      on whose behalf
+   * Errors: as the message's; OUTCOME_UNKNOWN when it was sent and patience ended before the answer; SESSION_ENDED;
+   * TIMEOUT or the last fault when it certainly did not happen; ABORTED (`detail.outcome` is 'unknown' when it may have happened).
+   */
+  async change<K extends MessageName>(
+    name: K,
+    makeRequest: (by: By) => RequestOf<K>,
+    session: Session,
+    patience: Patience,
+  ): Promise<ReplyOf<K>> {
+    let number = await session.begin(patience)
+    let isOpen = false
+    let last: DfsError | undefined
+    try {
+      for (let attempt = 0; ; attempt++) {
+        const timeoutMs = this.#leftMs(patience, last)
+        const by: By = { session: session.id, request: number, floor: Math.min(session.floor, number - 1) }
+        let wasSent = false
+        try {
+          const reply = await this.#once(name, makeRequest(by), patience, timeoutMs, () => {
+            wasSent = true
+          })
+          patience.progress()
+          return reply
+        } catch (error) {
+          last = this.#judge(error, patience)
+          if (wasSent && isOutcomeOpen(last)) isOpen = true
+          if (last.code === 'SESSION_ENDED') session.isEnded = true
+          if (last.code === 'SESSION_ENDED' && isOpen) throw last
+          if (!isMasterRetriable(last)) {
+            // Any other verdict is given in log order: the change did not happen before it, and can't after it.
+            if (last.code !== 'ABORTED' && last.code !== 'OUTCOME_UNKNOWN') isOpen = false
+            throw last
+          }
+          if (last.code === 'FILE_BUSY') {
+            // The answer stands in the reply table for ever: another try is another change.
+            const next = await session.begin(patience)
+            session.end(number)
+            number = next
+            isOpen = false
+          }
+          await this.#pause(attempt, patience, last)
+        }
+      }
+    } catch (error) {
+      throw isOpen ? unknownOutcome(name, asFault(error)) : error
+    } finally {
+      session.end(number)
+    }
+  }
+
+  async #once<K extends MessageName>(
+    name: K,
+    request: RequestOf<K>,
+    patience: Patience,
+    timeoutMs: number,
+    onSent?: () => void,
+  ): Promise<ReplyOf<K>> {
+    const address = this.#addresses[this.#current]!
+    const connection = await this.#links.master(address, timeoutMs, patience.signal)
+    onSent?.()
+    return await this.#links.call(connection, name, request, { timeoutMs, signal: patience.signal })
+  }
+
+  #leftMs(patience: Patience, last: DfsError | undefined): number {
+    try {
+      return patience.capMs(CALL_MS, last)
+    } catch (error) {
+      throw endOfPatience(error, last)
+    }
+  }
+
+  /** What went wrong; turns to another master where that is the reason. */
+  #judge(error: unknown, patience: Patience): DfsError {
+    const fault = asFault(error)
+    if (patience.signal?.aborted) return new DfsError('ABORTED', 'the caller gave up', {}, patience.signal.reason)
+    if (fault.code === 'NOT_LEADER') this.#follow(fault)
+    else if (fault.code === 'CONNECTION_LOST' || fault.code === 'UNAVAILABLE' || fault.code === 'TIMEOUT') this.#turn()
+    return fault
+  }
+
+  /** To the leader that a master names, or to the next in the list. */
+  #follow(fault: DfsError): void {
+    const named = typeof fault.detail.leader === 'string' ? parseAddress(fault.detail.leader) : undefined
+    if (named === undefined) {
+      this.#turn()
+      return
+    }
+    const index = this.#addresses.findIndex((address) => formatAddress(address) === formatAddress(named))
+    if (index >= 0) this.#current = index
+    else if (this.#addresses.length < ADDRESSES_MAX) this.#current = this.#addresses.push(named) - 1
+    else this.#turn()
+  }
+
+  #turn(): void {
+    this.#current = (this.#current + 1) % this.#addresses.length
+  }
+
+  async #pause(attempt: number, patience: Patience, last: DfsError): Promise<void> {
+    if (last.code === 'NOT_LEADER' && attempt < this.#addresses.length) return
+    try {
+      await patience.sleep(backoffMs(attempt, this.#entropy), last)
+    } catch (error) {
+      throw endOfPatience(error, last)
+    }
+  }
+}
+
+/** Masters may name others; a list that grows for ever would be theirs to fill. */
+const ADDRESSES_MAX = 32
+
+/**
+ * The fault to report when patience ends: what a server said (too few chunkservers, still starting) tells more than
+ * that time passed; `detail.timedOut` says that it did.
+ */
+export function endOfPatience(error: unknown, last: DfsError | undefined): DfsError {
+  const fault = asFault(error)
+  if (fault.code !== 'TIMEOUT' || last === undefined || last.code === 'TIMEOUT') return fault
+  return new DfsError(
+    last.code,
+    `${last.message} (${fault.message.split(';')[0]})`,
+    { ...last.detail, timedOut: true },
+    last,
+  )
+}
+
+function unknownOutcome(name: MessageName, fault: DfsError): DfsError {
+  if (fault.code === 'ABORTED')
+    return new DfsError('ABORTED', fault.message, { ...fault.detail, outcome: 'unknown' }, fault)
+  if (fault.code === 'OUTCOME_UNKNOWN') return fault
+  const message = `${Message[name].means}: it was sent, and whether it happened is not known: ${fault.message}`
+  return new DfsError(
+    'OUTCOME_UNKNOWN',
+    message,
+    { lastCode: fault.code, ...(fault.code === 'TIMEOUT' && { timedOut: true }), ...fault.detail },
+    fault,
+  )
+}

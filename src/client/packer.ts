@@ -1,0 +1,223 @@
+// The packer: bytes of small files into shared chunks, where many clients append and the primary gives the offsets.
+//
+// One packing chunk a goal is in use at a time, for all files of this client. Appends go out side by side; the server
+// batches them. One that fails is simply made again in another chunk: bytes that no file names are dead space, and the
+// record that names a file is what happens exactly once.
+//
+// Bounds: at most APPENDS_MAX appends and IN_FLIGHT_BYTES_MAX bytes under way; others wait their turn.
+//
+// Source: DESIGN §4, "Small files".
+
+import { DfsError } from '../base/errors.ts'
+import type { ChunkHandle, ClusterId, ServerId } from '../base/ids.ts'
+import { formatHandle } from '../base/ids.ts'
+import { MiB, SECOND_MS } from '../base/units.ts'
+import type { Connection } from '../rpc/connection.ts'
+import type { Allocation } from '../wire/messages.ts'
+import type { Core } from './core.ts'
+import { Patience, Waiters } from './patience.ts'
+import type { Extent } from './placed.ts'
+import { asFault, backoffMs, dropFault, isPassing, serverNamed } from './retry.ts'
+import type { Session } from './session.ts'
+
+const APPENDS_MAX = 256
+const IN_FLIGHT_BYTES_MAX = 16 * MiB
+const APPEND_MS_MAX = 10 * SECOND_MS
+const AVOID_MS = 15 * SECOND_MS
+const LANE = 'pack'
+
+interface Lent {
+  readonly allocation: Allocation
+  /** Where its chain was told of the chunk. */
+  told: Connection | undefined
+}
+
+export class Packer {
+  readonly #core: Core
+  readonly #waiters: Waiters
+  readonly #lent = new Map<number, Promise<Lent>>()
+  readonly #avoid = new Map<ServerId, number>()
+  #appends = 0
+  #bytes = 0
+
+  constructor(core: Core) {
+    this.#core = core
+    this.#waiters = new Waiters(core.io.clock)
+  }
+
+  /**
+   * Puts the bytes, synced on every member, into a shared chunk. Errors: NO_SERVERS and other faults that lasted until
+   * patience ended, TIMEOUT, ABORTED.
+   *
+   * @param slices  1 .. SMALL_FILE_BYTES_MAX bytes; must not change until it resolves
+   * @param crc     their CRC32
+   * @param goal    replicas wanted; 0: the cluster's default
+   */
+  async place(
+    slices: readonly Uint8Array[],
+    length: number,
+    crc: number,
+    goal: number,
+    patience: Patience,
+  ): Promise<Extent> {
+    while (this.#appends >= APPENDS_MAX || this.#bytes + length > IN_FLIGHT_BYTES_MAX)
+      await this.#waiters.wait(patience)
+    this.#appends++
+    this.#bytes += length
+    try {
+      return await this.#placeNow(slices, length, crc, goal, patience)
+    } finally {
+      this.#appends--
+      this.#bytes -= length
+      this.#waiters.wake()
+    }
+  }
+
+  /** The chunk is of no more use: full, failing, or shorter than it was thought. */
+  forget(goal: number, handle: ChunkHandle): void {
+    const lending = this.#lent.get(goal)
+    // Whoever asked for it gets the fault, if it was one.
+    lending?.then((lent) => {
+      if (lent.allocation.handle === handle && this.#lent.get(goal) === lending) this.#renew(goal, handle)
+    }, dropFault)
+  }
+
+  async #placeNow(
+    slices: readonly Uint8Array[],
+    length: number,
+    crc: number,
+    goal: number,
+    patience: Patience,
+  ): Promise<Extent> {
+    let last: DfsError | undefined
+    for (let attempt = 0; ; attempt++) {
+      patience.check(last)
+      const session = this.#core.sessions.current()
+      const lent = await this.#borrow(goal, session, patience)
+      try {
+        const extent = await this.#append(lent, slices, length, crc, session, patience)
+        patience.progress()
+        return extent
+      } catch (error) {
+        last = asFault(error)
+        if (last.code === 'ABORTED') throw last
+        this.#leave(goal, lent.allocation, last, session)
+        if (last.code !== 'CHUNK_FULL') await patience.sleep(backoffMs(attempt, this.#core.io.entropy), last)
+      }
+    }
+  }
+
+  async #append(
+    lent: Lent,
+    slices: readonly Uint8Array[],
+    length: number,
+    crc: number,
+    session: Session,
+    patience: Patience,
+  ): Promise<Extent> {
+    const { links } = this.#core
+    const { allocation } = lent
+    const { handle, version } = allocation
+    const primary = allocation.members[0]
+    if (primary === undefined) throw new DfsError('UNAVAILABLE', `chunk ${formatHandle(handle)} has no members`)
+    const timeoutMs = patience.capMs(Math.min(APPEND_MS_MAX, Math.max(1, patience.timeoutMs / 3)))
+    const { signal } = patience
+    const connection = await links.chunkserver(primary.address, LANE, timeoutMs, signal)
+    let opening: Promise<unknown> | undefined
+    if (lent.told !== connection) {
+      lent.told = connection
+      opening = links.call(
+        connection,
+        'openChunk',
+        { clusterId: links.clusterId as ClusterId, allocation },
+        { timeoutMs },
+      )
+      // The append behind it fails as well; this one says more.
+      opening.catch(dropFault)
+    }
+    const request = { handle, version, writer: session.id, sequence: session.nextSequence(), count: 1, sync: true }
+    try {
+      const { offset } = await links.call(connection, 'appendShared', request, {
+        timeoutMs,
+        signal,
+        data: slices,
+        dataCrc: crc,
+      })
+      return { handle, offset, length }
+    } catch (error) {
+      if (opening !== undefined && !patience.signal?.aborted) await opening
+      throw error
+    }
+  }
+
+  /** Not there any more: others of this client must not try it again, and the master must know of the fault. */
+  #leave(goal: number, allocation: Allocation, fault: DfsError, session: Session): void {
+    const { handle, members } = allocation
+    this.forget(goal, handle)
+    if (fault.code === 'CHUNK_FULL' || fault.code === 'CHUNK_SEALED') return
+    const named = serverNamed(fault) ?? (isPassing(fault) ? members[0]?.server : undefined)
+    const suspects = named === undefined ? [] : [named]
+    for (const server of suspects) this.#avoid.set(server, this.#core.io.clock.nowMs() + AVOID_MS)
+    const reason = `${fault.code}: ${fault.message}`.slice(0, 500)
+    const patience = new Patience(this.#core.io.clock, { signal: this.#core.closing, timeoutMs: AVOID_MS })
+    // Nobody here waits for the seal: the bytes go elsewhere.
+    this.#core.masters.ask('sealChunk', { session: session.id, handle, suspects, reason }, patience).catch(dropFault)
+  }
+
+  async #borrow(goal: number, session: Session, patience: Patience): Promise<Lent> {
+    const known = this.#lent.get(goal)
+    if (known !== undefined) return await this.#share(known, patience)
+    return await this.#share(this.#ask(goal, undefined, session), patience)
+  }
+
+  /** Many wait for one answer; each no longer than its own patience. */
+  async #share(lending: Promise<Lent>, patience: Patience): Promise<Lent> {
+    let isSettled = false
+    const waiters = new Waiters(this.#core.io.clock)
+    const settle = (): void => {
+      isSettled = true
+      waiters.wake()
+    }
+    lending.then(settle, settle)
+    await Promise.resolve()
+    while (!isSettled) await waiters.wait(patience)
+    return await lending
+  }
+
+  #renew(goal: number, notHandle: ChunkHandle): void {
+    this.#ask(goal, notHandle, this.#core.sessions.current()).catch(dropFault)
+  }
+
+  #ask(goal: number, notHandle: ChunkHandle | undefined, session: Session): Promise<Lent> {
+    const patience = new Patience(this.#core.io.clock, { signal: this.#core.closing })
+    const lending = this.#lend(goal, notHandle, session, patience).catch((error: unknown) => {
+      // The next who needs one asks anew.
+      if (this.#lent.get(goal) === lending) this.#lent.delete(goal)
+      throw error
+    })
+    this.#lent.set(goal, lending)
+    return lending
+  }
+
+  async #lend(goal: number, notHandle: ChunkHandle | undefined, session: Session, patience: Patience): Promise<Lent> {
+    for (let attempt = 0; ; attempt++) {
+      const avoid = attempt === 0 ? this.#avoided() : []
+      try {
+        const request = { session: session.id, goal, avoid, notHandle }
+        const { allocation } = await this.#core.masters.ask('packingChunk', request, patience)
+        return { allocation, told: undefined }
+      } catch (error) {
+        // It was sealed while the answer was made.
+        const fault = asFault(error)
+        if (fault.code !== 'CHUNK_SEALED') throw fault
+        await patience.sleep(backoffMs(attempt, this.#core.io.entropy), fault)
+      }
+    }
+  }
+
+  #avoided(): ServerId[] {
+    const nowMs = this.#core.io.clock.nowMs()
+    for (const [server, untilMs] of this.#avoid) if (untilMs <= nowMs) this.#avoid.delete(server)
+    return [...this.#avoid.keys()].slice(-64)
+  }
+}

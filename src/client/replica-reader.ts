@@ -1,0 +1,310 @@
+// Reads a range of one chunk from whichever replica proves it.
+//
+// Replicas are tried one after the other in the master's order, which has the dead last and is random among the others;
+// those that failed this client lately come last, and one that this client asks much already gives way to the next. A server that stands still is left after a short while, which grows from round to round so that a
+// cluster that is slow as a whole is waited for. When every replica has failed the master is asked again, until the
+// caller's patience ends. When every replica has a bad block somewhere in the range, the range is halved: each block
+// may come from another replica.
+//
+// Invariant: nothing leaves here that did not match the checksums (block-check.ts).
+//
+// Source: GFS §2.4, §5.2; DESIGN §4, §5.
+
+import { DfsError, ErrorCode } from '../base/errors.ts'
+import { type ChunkHandle, formatHandle, formatServer } from '../base/ids.ts'
+import { BLOCK_BYTES } from '../base/limits.ts'
+import { SECOND_MS } from '../base/units.ts'
+import type { IncomingData } from '../rpc/incoming-data.ts'
+import { type ChunkLocation, Message } from '../wire/messages.ts'
+import { BlockCheck, type WantedRange } from './block-check.ts'
+import type { Core } from './core.ts'
+import { endOfPatience } from './masters.ts'
+import { Patience } from './patience.ts'
+import { asFault, backoffMs, dropFault, isPassing } from './retry.ts'
+
+/** Proven bytes. */
+export interface Fetched {
+  readonly length: number
+  /** The bytes in order; empty when they were copied to a target. Valid until `release`. */
+  readonly slices: readonly Buffer[]
+  release(): void
+}
+
+type Replica = ChunkLocation['replicas'][number]
+
+/** What a fault in the range names besides chunk and server. */
+export interface ReadContext {
+  readonly path: string
+  /** File offset of the range's first byte. */
+  readonly fileOffset: number
+}
+
+const STALL_MS_MIN = 2 * SECOND_MS
+const STALL_MS_MAX = 16 * SECOND_MS
+/** Every replica proved that it can't serve the range, in so many rounds over so long: the bytes are lost. */
+const LOST_ROUNDS = 3
+const LOST_MS = 2 * SECOND_MS
+/** So many reads under way at a server put it one place back. */
+const SPILL_COUNT = 4
+const LANE = 'read'
+const COMPLAINT_MS = 10 * SECOND_MS
+const COMPLAINTS_MAX = 1024
+
+export class ReplicaReader {
+  readonly #core: Core
+  /** When a complaint about a replica was sent last, by handle and server. */
+  readonly #complaints = new Map<string, number>()
+
+  constructor(core: Core) {
+    this.#core = core
+  }
+
+  /**
+   * All of `range`, proven.
+   *
+   * @param target  takes the bytes, from its start; without it the socket's buffers are lent until `release`
+   * Errors: NOT_FOUND (the master knows no such chunk), DATA_LOST (no replica can prove the bytes), UNKNOWN_LOCATION and
+   * what the last replica said when patience ends, ABORTED.
+   */
+  async read(
+    handle: ChunkHandle,
+    range: WantedRange,
+    target: Uint8Array | undefined,
+    patience: Patience,
+    context: ReadContext,
+  ): Promise<Fetched> {
+    const startMs = this.#core.io.clock.nowMs()
+    let last: DfsError | undefined
+    for (let round = 0; ; round++) {
+      const location = await this.#locate(handle, patience, last)
+      const stallMs = Math.min(STALL_MS_MAX, STALL_MS_MIN * 2 ** round)
+      let provenBad = 0
+      let corrupt = 0
+      for (const replica of this.#inOrder(location.replicas)) {
+        try {
+          const part = await this.#readFrom(replica, location, range, target, stallMs, patience, last)
+          return await this.#withRest(part, handle, range, target, patience, context)
+        } catch (error) {
+          last = this.#judge(asFault(error), replica, location, range, patience, context)
+          if (last.code === 'CORRUPT_REPLICA') corrupt++
+          if (!isPassing(last)) provenBad++
+        }
+      }
+      const half = Math.ceil(range.length / 2 / BLOCK_BYTES) * BLOCK_BYTES - (range.offset % BLOCK_BYTES)
+      if (corrupt > 0 && half > 0 && half < range.length) {
+        return await this.#byHalves(half, handle, range, target, patience, context)
+      }
+      this.#core.locations.forget(handle)
+      const count = location.replicas.length
+      if (count === 0) last = this.#unknown(handle, context)
+      else if (provenBad === count && round + 1 >= LOST_ROUNDS && this.#core.io.clock.nowMs() - startMs >= LOST_MS) {
+        throw this.#lost(last!, range, context)
+      }
+      try {
+        await patience.sleep(
+          Math.max(backoffMs(round, this.#core.io.entropy), provenBad === count ? LOST_MS / LOST_ROUNDS : 0),
+          last,
+        )
+      } catch (error) {
+        throw endOfPatience(error, last)
+      }
+    }
+  }
+
+  /** The chunk's location, from the cache or the master; NOT_FOUND when the master knows no such chunk. */
+  async #locate(handle: ChunkHandle, patience: Patience, last: DfsError | undefined): Promise<ChunkLocation> {
+    const known = this.#core.locations.get(handle)
+    if (known !== undefined) return known
+    try {
+      const { chunks } = await this.#core.masters.ask('locate', { handles: [handle] }, patience)
+      const found = chunks.find((chunk) => chunk.handle === handle)
+      if (found === undefined) {
+        throw new DfsError('NOT_FOUND', `the master knows no chunk ${formatHandle(handle)}`, {
+          handle: formatHandle(handle),
+        })
+      }
+      if (found.replicas.length > 0) this.#core.locations.put(found)
+      return found
+    } catch (error) {
+      throw endOfPatience(error, last)
+    }
+  }
+
+  #inOrder(replicas: readonly Replica[]): Replica[] {
+    const { links } = this.#core
+    const ranked = replicas.map((replica, index) => ({
+      replica,
+      rank:
+        (links.isPenalized(replica.address) ? replicas.length + 1024 : index) +
+        links.inFlight(replica.address) / SPILL_COUNT,
+    }))
+    ranked.sort((a, b) => a.rank - b.rank)
+    return ranked.map((entry) => entry.replica)
+  }
+
+  async #readFrom(
+    replica: Replica,
+    location: ChunkLocation,
+    range: WantedRange,
+    target: Uint8Array | undefined,
+    stallMs: number,
+    patience: Patience,
+    last: DfsError | undefined,
+  ): Promise<Fetched> {
+    const { links } = this.#core
+    const timeoutMs = patience.capMs(stallMs, last)
+    const { handle, version } = location
+    const { offset, length } = range
+    let check: BlockCheck | undefined
+    let fault: DfsError | undefined
+    const onData = (body: unknown[], data: IncomingData): void => {
+      const reply = Message.read.reply.decode(body, 'read')
+      check = new BlockCheck(range, reply.offset, reply.checksums, data.bytes, target, (error) => {
+        fault = error
+      })
+      data.receive(check)
+    }
+    links.count(replica.address, 1)
+    try {
+      const connection = await links.chunkserver(replica.address, LANE, timeoutMs, patience.signal)
+      await links.call(
+        connection,
+        'read',
+        { handle, version, offset, length },
+        { timeoutMs, signal: patience.signal, onData },
+      )
+      if (fault !== undefined) throw fault
+      if (check === undefined) throw new DfsError('CORRUPT_REPLICA', 'an answer without bytes')
+      patience.progress()
+      links.absolve(replica.address)
+      return check
+    } catch (error) {
+      check?.release()
+      throw error
+    } finally {
+      links.count(replica.address, -1)
+    }
+  }
+
+  /** A server may send less than was asked for: the rest is read like another range. */
+  async #withRest(
+    part: Fetched,
+    handle: ChunkHandle,
+    range: WantedRange,
+    target: Uint8Array | undefined,
+    patience: Patience,
+    context: ReadContext,
+  ): Promise<Fetched> {
+    if (part.length === range.length) return part
+    return await this.#join(part, part.length, handle, range, target, patience, context)
+  }
+
+  async #byHalves(
+    half: number,
+    handle: ChunkHandle,
+    range: WantedRange,
+    target: Uint8Array | undefined,
+    patience: Patience,
+    context: ReadContext,
+  ): Promise<Fetched> {
+    const first = await this.read(handle, { offset: range.offset, length: half }, target, patience, context)
+    return await this.#join(first, half, handle, range, target, patience, context)
+  }
+
+  /** `first` has the first `done` bytes; reads the others behind it. */
+  async #join(
+    first: Fetched,
+    done: number,
+    handle: ChunkHandle,
+    range: WantedRange,
+    target: Uint8Array | undefined,
+    patience: Patience,
+    context: ReadContext,
+  ): Promise<Fetched> {
+    try {
+      const rest = { offset: range.offset + done, length: range.length - done }
+      const restContext = { path: context.path, fileOffset: context.fileOffset + done }
+      const second = await this.read(handle, rest, target?.subarray(done), patience, restContext)
+      return {
+        length: range.length,
+        slices: [...first.slices, ...second.slices],
+        release: () => {
+          first.release()
+          second.release()
+        },
+      }
+    } catch (error) {
+      first.release()
+      throw error
+    }
+  }
+
+  /** Names everything, remembers and reports the server; throws on when the caller gave up or the fault is no replica's. */
+  #judge(
+    fault: DfsError,
+    replica: Replica,
+    location: ChunkLocation,
+    range: WantedRange,
+    patience: Patience,
+    context: ReadContext,
+  ): DfsError {
+    if (fault.code === 'ABORTED' && (patience.signal?.aborted || this.#core.links.isClosed)) throw fault
+    const named = describe(fault, replica, location.handle, range, context)
+    // BUSY is an honest answer of a live server; what it lacks of a growing chunk it may get.
+    if (fault.code !== 'BUSY' && fault.code !== 'BEYOND_COMMITTED') {
+      this.#core.links.penalize(replica.address)
+      this.#complain(location.handle, replica, fault)
+    }
+    return named
+  }
+
+  /** Tells the master, at most every ten seconds for one replica; the answer changes nothing here. */
+  #complain(handle: ChunkHandle, replica: Replica, fault: DfsError): void {
+    const { io, masters, closing } = this.#core
+    const key = `${handle} ${replica.server}`
+    const nowMs = io.clock.nowMs()
+    const lastMs = this.#complaints.get(key)
+    if (lastMs !== undefined && nowMs - lastMs < COMPLAINT_MS) return
+    if (this.#complaints.size >= COMPLAINTS_MAX) this.#complaints.clear()
+    this.#complaints.set(key, nowMs)
+    const reason = fault.message.slice(0, 500)
+    const code = ErrorCode[fault.code].number
+    const patience = new Patience(io.clock, { signal: closing, timeoutMs: COMPLAINT_MS })
+    masters.ask('complain', { handle, server: replica.server, code, reason }, patience).catch(dropFault)
+  }
+
+  #unknown(handle: ChunkHandle, context: ReadContext): DfsError {
+    const words = `${context.path}, offset ${context.fileOffset}: no live server holds chunk ${formatHandle(handle)}`
+    return new DfsError('UNKNOWN_LOCATION', words, {
+      path: context.path,
+      offset: context.fileOffset,
+      handle: formatHandle(handle),
+    })
+  }
+
+  #lost(last: DfsError, range: WantedRange, context: ReadContext): DfsError {
+    const words = `${context.path}, offset ${context.fileOffset}: no replica can prove these ${range.length} bytes; last: ${last.message}`
+    return new DfsError('DATA_LOST', words, last.detail, last)
+  }
+}
+
+function describe(
+  fault: DfsError,
+  replica: Replica,
+  handle: ChunkHandle,
+  range: WantedRange,
+  context: ReadContext,
+): DfsError {
+  const server = formatServer(replica.server)
+  const chunk = formatHandle(handle)
+  const words = `${context.path}, offset ${context.fileOffset}: chunk ${chunk} at ${range.offset} on ${server} (${replica.address}): ${fault.message}`
+  const detail = {
+    path: context.path,
+    offset: context.fileOffset,
+    handle: chunk,
+    chunkOffset: range.offset,
+    server,
+    address: replica.address,
+  }
+  return new DfsError(fault.code, words, { ...fault.detail, ...detail }, fault)
+}
