@@ -3,6 +3,8 @@
 //
 //   node src/build.mjs               everything
 //   node src/build.mjs --no-types    without the declarations of the main export (a second or two less)
+//   node src/build.mjs --out DIR     into another directory than dist/ (tests of real processes)
+//   node src/build.mjs --partial     although an entry is missing: without it that is an error
 //   node src/build.mjs --prepare     as npm's `prepare`: does nothing where the tools are not installed
 //
 // What is shared, and what is imported late (`await import()`), becomes chunks of its own. Packages are bundled too,
@@ -15,7 +17,8 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
-const dist = path.join(root, 'dist')
+const outIndex = process.argv.indexOf('--out')
+const dist = path.resolve(root, outIndex > 0 ? process.argv[outIndex + 1] : 'dist')
 const require = createRequire(import.meta.url)
 
 const entries = {
@@ -35,13 +38,14 @@ async function main(options) {
     return 0
   }
   const missing = Object.values(entries).filter((file) => !existsSync(path.join(root, file)))
-  for (const file of missing) console.warn(`build: WARNING: ${file} does not exist, left out`)
+  for (const file of missing) console.error(`build: the entry ${file} does not exist`)
+  if (missing.length > 0 && !options.has('--partial')) return 1
 
   const startMs = performance.now()
   rmSync(dist, { recursive: true, force: true })
   await bundle(Object.entries(entries).filter(([, file]) => !missing.includes(file)))
   if (!options.has('--no-types') && !missing.includes(entries.index) && !declare()) return 1
-  console.log(`build: dist/ in ${((performance.now() - startMs) / 1000).toFixed(1)} s`)
+  console.log(`build: ${path.relative(root, dist)}/ in ${((performance.now() - startMs) / 1000).toFixed(1)} s`)
   return 0
 }
 
@@ -51,7 +55,7 @@ async function bundle(present) {
   await build({
     absWorkingDir: root,
     entryPoints: Object.fromEntries(present),
-    outdir: 'dist',
+    outdir: dist,
     bundle: true,
     splitting: true,
     format: 'esm',
