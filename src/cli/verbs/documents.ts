@@ -1,0 +1,76 @@
+// The documents that the master makes for people and scripts (master/requests/reports.ts), as far as they are shown.
+//
+// Scripts get a document as it came. What people see is read from it here, and only here is its shape believed.
+
+export interface Report {
+  readonly clusterId: string
+  readonly safeMode: { readonly on: boolean; readonly reason?: string }
+  readonly servers: readonly {
+    readonly id: string
+    readonly address: string
+    readonly zone: string
+    readonly rack: string
+    readonly state: string
+    readonly capacityBytes: number
+    readonly usedBytes: number
+    readonly chunks: number
+    /** Null: not heard of since the master started. */
+    readonly lastContactMs: number | null
+  }[]
+  readonly totals: {
+    readonly files: number
+    readonly directories: number
+    readonly chunks: number
+    readonly bytes: number
+  }
+  readonly repair: {
+    readonly missing: number
+    readonly corrupt: number
+    readonly lastCopy: number
+    readonly underReplicated: number
+    readonly overReplicated: number
+  }
+}
+
+export interface Info {
+  readonly path: string
+  readonly size: number
+  readonly extents: readonly {
+    readonly offset: number
+    readonly length: number
+    readonly handle: number
+    readonly chunkOffset: number
+  }[]
+  readonly chunks: readonly {
+    readonly handle: number
+    readonly state: string
+    readonly version: number
+    readonly length: number
+    readonly digest: string | null
+    readonly goal: number
+    readonly replicas: readonly { readonly server: string; readonly address: string; readonly state: string }[]
+  }[]
+}
+
+export interface Space {
+  readonly capacityBytes: number
+  readonly usedBytes: number
+  readonly freeBytes: number
+  readonly liveBytes: number
+  readonly replicaBytes: number
+  readonly retainedBytes: number
+  readonly deadBytes: number
+  readonly pendingDeletionChunks: number
+}
+
+export function asReport(document: unknown): Report {
+  return document as Report
+}
+
+export function asInfo(document: unknown): Info {
+  return document as Info
+}
+
+export function asSpace(document: unknown): Space {
+  return document as Space
+}
