@@ -9,6 +9,7 @@ import { LINEAGE_COUNT } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import { MiB, SECOND_MS } from '../base/units.ts'
 import type { DiskLock } from '../io/disk.ts'
+import { makeDurableDirectory } from '../io/durable-directory.ts'
 import type { Io } from '../io/io.ts'
 import { type Address, formatAddress } from '../io/network.ts'
 import { dropCheckpoints, removeCheckpointLeftovers } from '../oplog/checkpoint-file.ts'
@@ -56,7 +57,7 @@ const SPACE_CHECK_MS = SECOND_MS
 /** Opens the data directory and serves. @throws what refuses the start: LOCKED, WRONG_DISK, LOG_DAMAGED, BAD_FORMAT, ... */
 export async function startMaster(io: Io, logger: Logger, options: MasterOptions): Promise<MasterNode> {
   const { disk } = io
-  await disk.makeDirectory(options.data)
+  await makeDurableDirectory(disk, options.data)
   const lock = await disk.lock(`${options.data}/lock`)
   try {
     return await MasterNode.start(io, logger, options, lock)
@@ -96,8 +97,7 @@ export class MasterNode {
     const settings: MasterSettings = { ...defaultSettings, ...withoutUndefined(options) }
     const paths = await openMasterDirectory(disk, entropy, options.data)
     const { clusterId, logDirectory, checkpointDirectory } = paths
-    await disk.makeDirectory(checkpointDirectory)
-    await disk.syncDirectory(options.data)
+    await makeDurableDirectory(disk, checkpointDirectory)
     await removeCheckpointLeftovers(disk, checkpointDirectory)
     const startMs = clock.nowMs()
     const state = await loadNewestState(disk, logger, checkpointDirectory, clusterId)
