@@ -11,7 +11,7 @@
 // except what a bundle can't hold: native code (@node-rs/crc32, found at run time, optional).
 
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -28,13 +28,15 @@ const entries = {
   index: 'src/client/index.ts',
   'checkpoint-worker': 'src/master/checkpoint-worker.ts',
 }
+const tools = ['esbuild', 'typescript', '@types/node']
 const commands = ['dfs', 'dfsd', 'demo']
 
 process.exitCode = await main(new Set(process.argv.slice(2)))
 
 async function main(options) {
-  if (options.has('--prepare') && !isInstalled('esbuild')) {
-    console.log('build: esbuild is not installed (production install?), dist/ is left as it is')
+  const absent = tools.filter((name) => !existsSync(path.join(root, 'node_modules', name)))
+  if (options.has('--prepare') && absent.length > 0) {
+    console.log(`build: ${absent.join(' and ')} not installed (production install?), dist/ is left as it is`)
     return 0
   }
   const missing = Object.values(entries).filter((file) => !existsSync(path.join(root, file)))
@@ -42,17 +44,17 @@ async function main(options) {
   if (missing.length > 0 && !options.has('--partial')) return 1
 
   const startMs = performance.now()
-  rmSync(dist, { recursive: true, force: true })
-  await bundle(Object.entries(entries).filter(([, file]) => !missing.includes(file)))
+  const present = Object.entries(entries).filter(([, file]) => !missing.includes(file))
+  if (!(await bundle(present))) return 1
   if (!options.has('--no-types') && !missing.includes(entries.index) && !declare()) return 1
   console.log(`build: ${path.relative(root, dist)}/ in ${((performance.now() - startMs) / 1000).toFixed(1)} s`)
   return 0
 }
 
+/** Replaces dist/ by fresh bundles; leaves it as it is when the code is at fault. @returns whether all was well */
 async function bundle(present) {
-  if (present.length === 0) return
   const { build } = await import('esbuild')
-  await build({
+  const { outputFiles, errors } = await build({
     absWorkingDir: root,
     entryPoints: Object.fromEntries(present),
     outdir: dist,
@@ -64,10 +66,9 @@ async function bundle(present) {
     sourcemap: 'linked',
     sourcesContent: false,
     chunkNames: 'chunks/[name]-[hash]',
-    // Only names and white space of the code itself matter for start-up; stack traces stay readable.
+    // Less to parse at start; names stay, so that a stack trace can be read.
     minifyWhitespace: true,
     minifySyntax: true,
-    keepNames: true,
     external: ['@node-rs/crc32', 'msgpackr-extract'],
     // Bundled CommonJS packages expect these names of their surroundings.
     banner: {
@@ -82,7 +83,20 @@ async function bundle(present) {
     // The native decoder of msgpackr was measured to bring nothing; without it no binary is looked for at start.
     define: { 'process.env.MSGPACKR_NATIVE_ACCELERATION_DISABLED': '"true"' },
     logLevel: 'warning',
+    write: false,
+  }).catch((error) => {
+    if (!Array.isArray(error.errors)) throw error
+    return { outputFiles: [], errors: error.errors } // esbuild has printed them
   })
+  if (errors.length > 0) {
+    console.error(`build: ${errors.length} errors, dist/ is left as it is`)
+    return false
+  }
+  rmSync(dist, { recursive: true, force: true })
+  for (const file of outputFiles) {
+    mkdirSync(path.dirname(file.path), { recursive: true })
+    writeFileSync(file.path, file.contents)
+  }
   for (const [name] of present) {
     if (!commands.includes(name)) continue
     const file = path.join(dist, `${name}.js`)
@@ -90,6 +104,7 @@ async function bundle(present) {
     if (!code.startsWith('#!')) writeFileSync(file, `#!/usr/bin/env node\n${code}`)
     chmodSync(file, 0o755)
   }
+  return true
 }
 
 /** Writes the declarations of the main export to dist/types. @returns whether the compiler was content */
@@ -127,13 +142,4 @@ function declare() {
     writeFileSync(file, text.replace(/((?:from|import)\s*\(?\s*['"]\.{1,2}\/[^'"]*)\.ts(['"])/g, '$1.js$2'))
   }
   return true
-}
-
-function isInstalled(name) {
-  try {
-    require.resolve(name)
-    return true
-  } catch {
-    return false // not found is the answer
-  }
 }
