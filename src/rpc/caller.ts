@@ -159,9 +159,9 @@ export class Caller {
     if (this.#calls.size >= callsMax) {
       return new DfsError('BUSY', `${callsMax} calls to ${this.#host.name()} wait for answers already`, { callsMax })
     }
-    const { callDataBytes } = this.#host.outbox
-    if (dataBytes > 0 && callDataBytes + dataBytes > callBytesMax) {
-      const message = `${callDataBytes} bytes to ${this.#host.name()} wait to be sent already, at most ${callBytesMax} may`
+    const { backlogBytes } = this.#host.outbox
+    if (backlogBytes + dataBytes > callBytesMax) {
+      const message = `${backlogBytes} bytes to ${this.#host.name()} wait to be sent already, at most ${callBytesMax} may`
       return new DfsError('BUSY', message, { bytes: dataBytes, callBytesMax })
     }
     return undefined

@@ -300,8 +300,9 @@ export class Connection {
   }
 
   #onRequestsChanged(): void {
-    const { requestsMax, replyBytesMax } = this.#limits
-    if (this.#responder.count >= requestsMax) this.#inbox.pause(PauseReason.requests)
+    const { requestsMax, requestBytesMax, replyBytesMax } = this.#limits
+    const isFull = this.#responder.count >= requestsMax || this.#responder.bodyBytes >= requestBytesMax
+    if (isFull) this.#inbox.pause(PauseReason.requests)
     else this.#inbox.resume(PauseReason.requests)
     if (this.#replyBytes() > replyBytesMax) this.#inbox.pause(PauseReason.replies)
   }

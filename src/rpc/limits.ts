@@ -20,10 +20,12 @@ export interface RpcLimits {
   readonly streamStallMs: number
   /** Calls without an answer at most: then BUSY. */
   readonly callsMax: number
-  /** Bytes of calls that wait to be sent at most: then BUSY. */
+  /** Bytes that wait to be sent, those of the call itself with them: over it a call is BUSY. */
   readonly callBytesMax: number
   /** Requests of the other side being handled at most: then we stop reading. */
   readonly requestsMax: number
+  /** Body bytes of these: then we stop reading too. */
+  readonly requestBytesMax: number
   /** Bytes of replies that wait to be sent: beyond it we stop reading. */
   readonly replyBytesMax: number
   /** Data that `collect` puts into one buffer at most: then FRAME_TOO_LARGE. */
@@ -43,6 +45,7 @@ export const RPC_LIMITS: RpcLimits = {
   callsMax: 4096,
   callBytesMax: 64 * MiB,
   requestsMax: 512,
+  requestBytesMax: 8 * MiB,
   replyBytesMax: 4 * MiB,
   collectBytesMax: PIECE_BYTES + 64 * KiB,
   bodyBytesMax: FRAME_BODY_BYTES_MAX,

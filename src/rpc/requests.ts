@@ -61,16 +61,26 @@ export class ActiveRequest implements IncomingRequest {
   readonly message: number
   readonly id: number
   readonly body: unknown[]
+  /** Of the body as it came. */
+  readonly bodyBytes: number
   readonly data: ArrivingData | undefined
   readonly #host: RequestHost
   #isAnswered = false
   #cancelled: DfsError | undefined
   #abort: AbortController | undefined
 
-  constructor(message: number, id: number, body: unknown[], data: ArrivingData | undefined, host: RequestHost) {
+  constructor(
+    message: number,
+    id: number,
+    body: unknown[],
+    bodyBytes: number,
+    data: ArrivingData | undefined,
+    host: RequestHost,
+  ) {
     this.message = message
     this.id = id
     this.body = body
+    this.bodyBytes = bodyBytes
     this.data = data
     this.#host = host
   }

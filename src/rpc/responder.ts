@@ -25,6 +25,7 @@ export class Responder {
   readonly #host: ResponderHost
   readonly #requestHost: RequestHost
   readonly #requests = new Map<number, ActiveRequest>()
+  #bodyBytes = 0
 
   constructor(host: ResponderHost) {
     this.#host = host
@@ -34,6 +35,7 @@ export class Responder {
       outbox,
       finished: (request) => {
         this.#requests.delete(request.id)
+        this.#bodyBytes -= request.bodyBytes
         host.changed()
       },
     }
@@ -42,6 +44,11 @@ export class Responder {
   /** Requests that are being handled. */
   get count(): number {
     return this.#requests.size
+  }
+
+  /** Bytes of their bodies, as they came. */
+  get bodyBytes(): number {
+    return this.#bodyBytes
   }
 
   /** A request came. @returns its data, already attached or waiting for its sink. Throws BAD_FRAME for an id in use. */
@@ -55,7 +62,7 @@ export class Responder {
       if (handler === undefined) {
         throw new DfsError('UNKNOWN_MESSAGE', `message ${message} is not known here`, { message })
       }
-      request = new ActiveRequest(message, id, decodeBody(bytes), data, this.#requestHost)
+      request = new ActiveRequest(message, id, decodeBody(bytes), bytes.length, data, this.#requestHost)
     } catch (error) {
       if (!isDfsError(error)) throw error
       data?.skip()
@@ -64,6 +71,7 @@ export class Responder {
       return data
     }
     this.#requests.set(id, request)
+    this.#bodyBytes += request.bodyBytes
     this.#host.changed()
     try {
       const promise = handler(request)

@@ -293,6 +293,19 @@ test('more requests at once than allowed wait in the network, none is lost', () 
     { limits: { ...QUICK, requestsMax: 8 } },
   ))
 
+test('requests with large bodies wait in the network too', () =>
+  scene(
+    async ({ bad, server, world, served, seen }) => {
+      const peer = await RawPeer.greeted(bad, server.address)
+      for (let id = 1; id <= 30; id++) peer.request(2, id, ['x'.repeat(50_000)])
+      await served()
+      await world.until('all are answered', () => peer.replies().length === 30, 5000)
+      assert.is(seen.runningMax, 4)
+      peer.socket.destroy()
+    },
+    { limits: { ...QUICK, requestBytesMax: 200_000 } },
+  ))
+
 test('a flood of connections that say nothing: over the bound they are told BUSY, the others are served', () =>
   scene(
     async ({ bad, server, world, served }) => {
