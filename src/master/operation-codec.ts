@@ -36,12 +36,27 @@ export interface LoggedOperation {
   readonly op: Operation
 }
 
-/** Encodes one operation into a new buffer the caller owns. */
+/**
+ * Encodes one operation into a new buffer the caller owns.
+ *
+ * Throws INVALID_ARGUMENT for a number that a record can't carry: what is written must be readable for ever.
+ */
 export function encodeOperation(time: RecordTime, op: Operation): Buffer {
   const codec = codecs[op.kind] as Codec<OperationKind>
   const fields: unknown[] = [time.clusterMs, time.wallMs]
   codec.write(op, fields)
+  checkNumbers(op.kind, fields)
   return pack(fields)
+}
+
+function checkNumbers(kind: OperationKind, fields: readonly unknown[]): void {
+  for (const field of fields) {
+    if (typeof field === 'number') {
+      if (Number.isSafeInteger(field) && (field >= 0 || kind === 'collectGarbage')) continue
+      throw new DfsError('INVALID_ARGUMENT', `${kind}: ${field} is not a whole number in 0 .. 2^53 - 1`, { kind })
+    }
+    if (Array.isArray(field)) checkNumbers(kind, field)
+  }
 }
 
 /**
@@ -102,6 +117,13 @@ class Fields {
   whole(): number {
     const value = this.#fields[this.#at++]
     if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) this.fail('no whole number')
+    return value
+  }
+
+  /** A whole number of either sign, up to 2^53 - 1. */
+  signed(): number {
+    const value = this.#fields[this.#at++]
+    if (typeof value !== 'number' || !Number.isSafeInteger(value)) this.fail('no whole number')
     return value
   }
 
@@ -478,6 +500,6 @@ const codecs: { readonly [K in OperationKind]: Codec<K> } = {
   continueJob: { write: () => {}, read: () => ({ kind: 'continueJob' }) },
   collectGarbage: {
     write: (op, to) => to.push(op.trashBeforeMs, op.chunksBeforeMs),
-    read: (from) => ({ kind: 'collectGarbage', trashBeforeMs: from.whole(), chunksBeforeMs: from.whole() }),
+    read: (from) => ({ kind: 'collectGarbage', trashBeforeMs: from.signed(), chunksBeforeMs: from.signed() }),
   },
 }
