@@ -70,18 +70,23 @@ async function bundle(present) {
     minifyWhitespace: true,
     minifySyntax: true,
     external: ['@node-rs/crc32', 'msgpackr-extract'],
-    // Bundled CommonJS packages expect these names of their surroundings.
+    // Bundled CommonJS packages expect `require`, `__filename` and `__dirname` of their surroundings; the last two under
+    // names of our own, because a bundled module of the other kind may declare them itself (yargs does).
     banner: {
       js: [
         "import { createRequire as __createRequire } from 'node:module'",
         "import { fileURLToPath as __fileURLToPath } from 'node:url'",
         'const require = __createRequire(import.meta.url)',
-        'const __filename = __fileURLToPath(import.meta.url)',
-        "const __dirname = __fileURLToPath(new URL('.', import.meta.url))",
+        'const __bundleFilename = __fileURLToPath(import.meta.url)',
+        "const __bundleDirname = __fileURLToPath(new URL('.', import.meta.url))",
       ].join(';'),
     },
     // The native decoder of msgpackr was measured to bring nothing; without it no binary is looked for at start.
-    define: { 'process.env.MSGPACKR_NATIVE_ACCELERATION_DISABLED': '"true"' },
+    define: {
+      'process.env.MSGPACKR_NATIVE_ACCELERATION_DISABLED': '"true"',
+      __filename: '__bundleFilename',
+      __dirname: '__bundleDirname',
+    },
     logLevel: 'warning',
     write: false,
   }).catch((error) => {
