@@ -1,0 +1,140 @@
+// A cluster of real processes from dist/, on ports that the system chooses: one master, some chunkservers.
+//
+// Chunks lie in memory, so that no disk stands between the figures and the code; the master's log lies where the caller
+// says.
+
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { execa } from 'execa'
+import { parseLogLine, readLines } from '../src/cli/log-lines.ts'
+import { endWithUs, makeDirectory, removeDirectory, type Usage, usageOf } from './processes.ts'
+
+export const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
+/** The built programs; another build's to compare with, by DFS_BENCH_DIST. */
+export const dist = path.resolve(root, process.env.DFS_BENCH_DIST ?? 'dist')
+/** Where "files in memory" lie. */
+export const memory = fs.existsSync('/dev/shm') ? '/dev/shm' : os.tmpdir()
+
+const readyMsMax = 120_000
+
+type LogFields = Readonly<Record<string, unknown>>
+
+/** One daemon. */
+export interface Daemon {
+  readonly id: string
+  readonly pid: number
+  readonly listen: string
+  /** From the start of the process to its `ready` line. */
+  readonly readyMs: number
+  /** The fields of its log lines before it was ready. */
+  readonly startLog: readonly LogFields[]
+  usage(): Usage | undefined
+  kill(): Promise<void>
+  /** SIGTERM, and its end awaited. */
+  stop(): Promise<void>
+}
+
+export interface Cluster {
+  /** `host:port` of the master. */
+  readonly master: string
+  readonly daemons: readonly Daemon[]
+  /** Stops all; what they stored is removed. */
+  stop(): Promise<void>
+}
+
+/** Options of Node for every process under test: a profile of each where --profile asked for it. */
+export function nodeOptions(profile: string | undefined): Record<string, string> {
+  return profile === undefined ? {} : { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${path.resolve(profile)}` }
+}
+
+/**
+ * @param options.masterDirectory  a directory on the disk that is to carry the log; memory when left out
+ * @param options.profile          directory for CPU profiles of the daemons
+ */
+export async function startCluster(options: {
+  readonly chunkservers: number
+  readonly masterDirectory?: string
+  readonly profile?: string | undefined
+}): Promise<Cluster> {
+  const { chunkservers, masterDirectory = memory, profile } = options
+  const masterData = makeDirectory(masterDirectory, 'master')
+  const chunkData = makeDirectory(memory, 'chunks')
+  const daemons: Daemon[] = []
+  const stop = async (): Promise<void> => {
+    await Promise.all(daemons.slice(1).map((daemon) => daemon.stop()))
+    await daemons[0]?.stop()
+    removeDirectory(masterData)
+    removeDirectory(chunkData)
+  }
+  try {
+    const replication = Math.max(1, Math.min(3, chunkservers))
+    const master = await startMaster(masterData, { profile, args: ['--replication', String(replication)] })
+    daemons.push(master)
+    for (let number = 1; number <= chunkservers; number++) {
+      const data = path.join(chunkData, String(number))
+      const args = ['chunk', '--data', data, '--master', master.listen]
+      daemons.push(await startDaemon(`chunkserver-${number}`, args, profile))
+    }
+    return { master: master.listen, daemons, stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+export function startMaster(
+  data: string,
+  options: { readonly profile?: string | undefined; readonly args?: readonly string[] } = {},
+): Promise<Daemon> {
+  return startDaemon('master', ['master', '--data', data, ...(options.args ?? [])], options.profile)
+}
+
+async function startDaemon(id: string, args: readonly string[], profile: string | undefined): Promise<Daemon> {
+  const program = path.join(dist, 'dfsd.js')
+  if (!fs.existsSync(program)) throw new Error(`${program} is missing: npm run build`)
+  const ports = ['--listen', '127.0.0.1:0', '--http', '127.0.0.1:0']
+  const startMs = performance.now()
+  const child = endWithUs(
+    execa(process.execPath, [program, ...args, ...ports, '--stop-with-stdin'], {
+      stdin: 'pipe',
+      stdout: 'pipe',
+      stderr: 'inherit',
+      buffer: false,
+      reject: false,
+      env: nodeOptions(profile),
+    }),
+  )
+  const pid = child.pid ?? 0
+  const startLog: LogFields[] = []
+  const ready = await new Promise<LogFields>((resolve, reject) => {
+    const late = setTimeout(() => reject(new Error(`${id} was not ready after ${readyMsMax} ms`)), readyMsMax)
+    readLines(child.stdout, (line) => {
+      const fields = parseLogLine(line)
+      if (fields?.event === 'ready') {
+        clearTimeout(late)
+        resolve(fields)
+      } else if (fields !== undefined) startLog.push(fields)
+    })
+    child.then((end) => {
+      clearTimeout(late)
+      const last = startLog.at(-1)?.reason ?? `exit code ${end.exitCode}`
+      reject(new Error(`${id} ended before it was ready: ${last}`))
+    }, reject)
+  })
+  const end = async (signal: 'SIGTERM' | 'SIGKILL'): Promise<void> => {
+    child.kill(signal)
+    await child
+  }
+  return {
+    id,
+    pid,
+    listen: String(ready.listen),
+    readyMs: performance.now() - startMs,
+    startLog,
+    usage: () => usageOf(pid),
+    kill: () => end('SIGKILL'),
+    stop: () => end('SIGTERM'),
+  }
+}

@@ -1,0 +1,196 @@
+// A client in a process of its own: connects with the built library, then does one job after the other that its parent
+// sends and answers what each took.
+
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import fs from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Client } from '../src/client/index.ts'
+import { dist, nodeOptions } from './cluster.ts'
+import { type Usage, usageOf } from './processes.ts'
+
+export type Job =
+  /** One file, sequentially; `stream` reads into buffers of one's own, `read` lends those of the sockets. */
+  | { readonly kind: 'write' | 'read' | 'stream'; readonly path: string; readonly bytes: number }
+  /** `count` reads of `length` bytes at multiples of it, in random order. */
+  | {
+      readonly kind: 'readRandom'
+      readonly path: string
+      readonly bytes: number
+      readonly length: number
+      readonly count: number
+      readonly inFlight: number
+    }
+  /** The directories that `create` puts its files into. */
+  | { readonly kind: 'prepare'; readonly directory: string; readonly count: number }
+  /** Empty files, durable, a thousand a directory. */
+  | { readonly kind: 'create'; readonly directory: string; readonly count: number; readonly inFlight: number }
+  /** `stat` of random ones of the files that `create` made in the directories. */
+  | {
+      readonly kind: 'stat'
+      readonly directories: readonly string[]
+      readonly files: number
+      readonly count: number
+      readonly inFlight: number
+    }
+  | { readonly kind: 'remove'; readonly path: string }
+
+export interface Done {
+  readonly seconds: number
+  readonly cpuSeconds: number
+}
+
+const filesPerDirectory = 1000
+const MiB = 2 ** 20
+
+export interface LoadClient {
+  run(job: Job): Promise<Done>
+  usage(): Usage | undefined
+  stop(): Promise<void>
+}
+
+/** @param profile  directory for its CPU profile */
+export async function startClient(master: string, profile?: string): Promise<LoadClient> {
+  const child = fork(fileURLToPath(import.meta.url), [master], {
+    execArgv: ['--import', import.meta.resolve('tsx')],
+    env: { ...process.env, ...nodeOptions(profile) },
+  })
+  const exited = once(child, 'exit')
+  await answer(child, exited)
+  return {
+    run: async (job) => {
+      child.send(job)
+      return await answer(child, exited)
+    },
+    usage: () => usageOf(child.pid ?? 0),
+    stop: async () => {
+      child.disconnect()
+      await exited
+    },
+  }
+}
+
+async function answer(child: ChildProcess, exited: Promise<unknown>): Promise<Done> {
+  const reply = await Promise.race([once(child, 'message'), exited.then(() => undefined)])
+  if (reply === undefined) throw new Error('the client process has ended')
+  const [done] = reply
+  if (typeof done.error === 'string') throw new Error(done.error)
+  return done
+}
+
+async function perform(client: Client, job: Job): Promise<void> {
+  switch (job.kind) {
+    case 'write': {
+      const writer = client.createWriter(job.path)
+      const pieces = somePieces()
+      for (let sent = 0; sent < job.bytes; sent += MiB) await writer.write(pieces[(sent / MiB) % pieces.length]!)
+      await writer.close()
+      return
+    }
+    case 'read': {
+      const reader = await client.openReader(job.path)
+      const bytes = await reader.copyTo(async () => {})
+      if (bytes !== job.bytes) throw new Error(`${bytes} bytes read, ${job.bytes} expected`)
+      reader.close()
+      return
+    }
+    case 'stream': {
+      let bytes = 0
+      for await (const buffer of client.readStream(job.path)) bytes += buffer.length
+      if (bytes !== job.bytes) throw new Error(`${bytes} bytes read, ${job.bytes} expected`)
+      return
+    }
+    case 'readRandom': {
+      const reader = await client.openReader(job.path)
+      const random = randomBelow(Math.floor(job.bytes / job.length))
+      await inParallel(job.count, job.inFlight, async () => {
+        const bytes = await reader.read(random() * job.length, job.length)
+        if (bytes.length !== job.length) throw new Error(`${bytes.length} bytes read, ${job.length} expected`)
+      })
+      reader.close()
+      return
+    }
+    case 'prepare': {
+      const directories = Math.ceil(job.count / filesPerDirectory)
+      await client.makeDirectory(job.directory)
+      await inParallel(directories, 16, (number) => client.makeDirectory(`${job.directory}/${number}`))
+      return
+    }
+    case 'create': {
+      const nothing = Buffer.alloc(0)
+      await inParallel(job.count, job.inFlight, async (index) => {
+        await client.writeFile(fileName(job.directory, index), nothing)
+      })
+      return
+    }
+    case 'stat': {
+      const { directories } = job
+      const random = randomBelow(job.files * directories.length)
+      await inParallel(job.count, job.inFlight, async () => {
+        const file = random()
+        await client.stat(fileName(directories[file % directories.length]!, Math.floor(file / directories.length)))
+      })
+      return
+    }
+    case 'remove':
+      await client.remove(job.path, { now: true })
+      return
+  }
+}
+
+function fileName(directory: string, index: number): string {
+  return `${directory}/${Math.floor(index / filesPerDirectory)}/file-${String(index).padStart(15, '0')}`
+}
+
+async function inParallel(count: number, inFlight: number, work: (index: number) => Promise<void>): Promise<void> {
+  let next = 0
+  const worker = async (): Promise<void> => {
+    while (next < count) await work(next++)
+  }
+  await Promise.all(Array.from({ length: inFlight }, worker))
+}
+
+/** A few pieces of 1 MiB that no compressor or cache line finds easy. */
+function somePieces(): Buffer[] {
+  const random = randomBelow(2 ** 32)
+  return Array.from({ length: 8 }, () => {
+    const words = new Uint32Array(MiB / 4)
+    for (let index = 0; index < words.length; index++) words[index] = random()
+    return Buffer.from(words.buffer)
+  })
+}
+
+/** The same sequence each time (xorshift32). */
+function randomBelow(limit: number): () => number {
+  let state = 0x9e3779b9
+  return () => {
+    state ^= state << 13
+    state ^= state >>> 17
+    state ^= state << 5
+    return Math.floor(((state >>> 0) / 2 ** 32) * limit)
+  }
+}
+
+async function serve(master: string): Promise<void> {
+  const library: typeof import('../src/client/index.ts') = await import(path.join(dist, 'index.js'))
+  const client = await library.connect(master)
+  process.on('disconnect', () => process.exit(0))
+  process.on('message', async (job: Job) => {
+    try {
+      const before = process.cpuUsage()
+      const startMs = performance.now()
+      await perform(client, job)
+      const seconds = (performance.now() - startMs) / 1000
+      const { user, system } = process.cpuUsage(before)
+      process.send?.({ seconds, cpuSeconds: (user + system) / 1e6 })
+    } catch (error) {
+      process.send?.({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
+    }
+  })
+  process.send?.({ seconds: 0, cpuSeconds: 0 })
+}
+
+if (process.argv[1] !== undefined && fs.realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  await serve(process.argv[2] ?? '')
+}
