@@ -10,7 +10,7 @@ import type { Connection } from '../../src/rpc/connection.ts'
 import type { DataWriter } from '../../src/rpc/outbox.ts'
 import type { Handler, IncomingRequest } from '../../src/rpc/requests.ts'
 import { type PortsUnderTest, worldsUnderTest } from '../io/ports.ts'
-import { bugs, dial, errorOf, listen } from './harness.ts'
+import { bugs, dial, errorOf, listen, RawPeer } from './harness.ts'
 
 const piece = new Random(5).bytes(300_000)
 
@@ -337,5 +337,20 @@ everywhere('what was sent before close arrives', async (ports) => {
   assert.is(seen.length, 50)
   await server.close()
 })
+
+everywhere('garbage is told what it is, and costs only its own connection', (ports) =>
+  pair(ports, { 1: echo }, async (connection) => {
+    const peer = await RawPeer.connect(ports.other, connection.remote)
+    peer.send(Buffer.from('GET / HTTP/1.1\r\n\r\n'))
+    for (let wait = 0; wait < 100 && !peer.isEnded; wait++) await ports.io.clock.sleep(20)
+    assert.equal(
+      peer.errors(0).map((error) => error.code),
+      ['BAD_FRAME'],
+    )
+    assert.equal((await connection.call(1, [])).body, ['echo'])
+    peer.socket.end()
+    await ports.io.clock.sleep(50)
+  }),
+)
 
 test.run()

@@ -5,7 +5,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { crc32 } from '../../src/base/crc32.ts'
-import type { DfsError, ErrorCode } from '../../src/base/errors.ts'
+import { DfsError, type ErrorCode } from '../../src/base/errors.ts'
 import { Random } from '../../src/base/random.ts'
 import type { Io } from '../../src/io/io.ts'
 import type { Connection } from '../../src/rpc/connection.ts'
@@ -399,6 +399,41 @@ test('a half-open connection is noticed by both sides', () =>
     await world.until('both know', () => reason !== undefined && reasons.length === 1, 4000)
     await served()
     world.network.heal()
+  }))
+
+test('slices that the socket still held when the connection broke are given back, once', () =>
+  scene(async ({ bad, world, server }) => {
+    const connection = await dial(bad, server.address, { limits: QUICK })
+    world.network.partition('bad', 'home')
+    const told: (ErrorCode | undefined)[] = []
+    const large = new Random(6).bytes(1_000_000)
+    const onWritten = (error?: DfsError) => {
+      told.push(error?.code)
+    }
+    const call = errorOf(connection.call(4, [], { data: [large], onWritten }))
+    assert.is((await call).code, 'CONNECTION_LOST')
+    await world.sleep(100)
+    assert.equal(told, ['CONNECTION_LOST'])
+    world.network.heal()
+  }))
+
+test('a handler that ends the connection it was asked over sees its own sink end', () =>
+  scene(async ({ bad, world }) => {
+    const ends: (ErrorCode | undefined)[] = []
+    const endIt: Handler = (request) => {
+      request.data!.receive({
+        onData() {},
+        onEnd(error) {
+          ends.push(error?.code)
+        },
+      })
+      request.connection.destroy(new DfsError('WRONG_DISK', 'not with you'))
+    }
+    const server = await listen(world.machine('other').io, 'other', { 1: endIt })
+    const connection = await dial(bad, server.address)
+    assert.is((await errorOf(connection.call(1, [], { data: [big] }))).code, 'CONNECTION_LOST')
+    assert.is(ends.length, 1)
+    await server.close()
   }))
 
 test('a stream whose source falls silent is given up, and what waits behind it goes', () =>

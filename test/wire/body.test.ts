@@ -50,6 +50,7 @@ test('depth bombs are refused, the allowed depth is not', () => {
   const nested = (depth: number) => Buffer.concat([Buffer.alloc(depth - 1, 0x91), Buffer.from([0x90])])
   assert.ok(Array.isArray(decodeBody(nested(BODY_DEPTH_MAX))))
   refused(nested(BODY_DEPTH_MAX + 1), 'one too deep')
+  assert.throws(() => decodeBody(nested(BODY_DEPTH_MAX + 1)), /more than 16 values inside one another/)
   refused(Buffer.alloc(FRAME_BODY_BYTES_MAX, 0x91), 'a megabyte of arrays')
   refused(Buffer.alloc(FRAME_BODY_BYTES_MAX, 0x81), 'a megabyte of maps')
 })
