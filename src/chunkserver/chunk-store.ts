@@ -308,10 +308,14 @@ export class ChunkStore {
     this.#onChange(replica)
   }
 
-  /** Removes both files. The order must have been proven good. Resolves when the names are gone, not yet durably. */
-  remove(replica: Replica): Promise<void> {
+  /**
+   * Removes both files. Resolves when the names are gone, not yet durably.
+   *
+   * @param isValid  whether the order still holds, asked when the replica's turn has come
+   */
+  remove(replica: Replica, isValid: () => boolean): Promise<void> {
     return replica.inTurn(async () => {
-      if (replica.isGone) return
+      if (replica.isGone || !isValid()) return
       await this.#takeOut(replica)
       const { disk } = replica.directory
       // Data first: a meta file without data is understood at the next start, data without meta is not.
@@ -327,6 +331,7 @@ export class ChunkStore {
       if (replica.isGone) return
       await this.#takeOut(replica)
       await this.#quarantineFiles(replica, reason)
+      this.counters.chunksQuarantined++
     })
   }
 

@@ -171,6 +171,15 @@ export class Growing {
     return this.index.bytes + count * ENTRY_BYTES <= RECORD_INDEX_BYTES_MAX
   }
 
+  /** Throws what `commit` would throw at once. */
+  checkCommit(length: number): void {
+    this.check()
+    if (length <= this.#arrived) return
+    const { handle } = this.header
+    const message = `chunk ${formatHandle(handle)}: commit up to ${length}, ${this.#arrived} bytes have arrived`
+    throw new DfsError('BEYOND_COMMITTED', message, { handle, length, arrived: this.#arrived })
+  }
+
   /**
    * This member's part of a commit, in the order of the calls: waits until the bytes are received, describes them in
    * the journal, and with `sync` makes them durable. The serial number has been taken by then.
@@ -179,12 +188,7 @@ export class Growing {
    * @param entries  of a shared chunk's batch, which ends at `length`
    */
   commit(serial: number, length: number, sync: boolean, entries: readonly RecordEntry[] = []): Promise<void> {
-    this.check()
-    if (length > this.#arrived) {
-      const { handle } = this.header
-      const message = `chunk ${formatHandle(handle)}: commit up to ${length}, ${this.#arrived} bytes have arrived`
-      throw new DfsError('BEYOND_COMMITTED', message, { handle, length, arrived: this.#arrived })
-    }
+    this.checkCommit(length)
     const before = this.#journalling
     const received = this.#receiving
     const journalled = before.then(async () => {
