@@ -29,14 +29,6 @@ const table: VerbTable<DaemonContext> = {
     describe: 'check a checkpoint',
     load: async () => (await import('./offline/checkpoint.ts')).checkpointVerify,
   },
-  'chunk-store verify': {
-    describe: "check every byte of a chunkserver's disk",
-    load: async () => (await import('./offline/chunk-store.ts')).chunkStoreVerify,
-  },
-  'chunk-store dump': {
-    describe: "list the chunks of a chunkserver's disk",
-    load: async () => (await import('./offline/chunk-store.ts')).chunkStoreDump,
-  },
 }
 
 const code = await runProgram(

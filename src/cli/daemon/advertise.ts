@@ -2,11 +2,11 @@ import os from 'node:os'
 import { type Address, formatAddress } from '../../io/network.ts'
 
 /**
- * The address that others are told, when none was given: the one listened at, or, listening at all of them, the first
- * of this machine that is not its loopback.
+ * The address that others are told, when none was given and every address is listened at: the first of this machine
+ * that is not its loopback. Undefined when one address is listened at: that one is told.
  */
-export function advertisedAddress({ host, port }: Address): string {
-  if (host !== '0.0.0.0' && host !== '::') return formatAddress({ host, port })
+export function advertisedAddress({ host, port }: Address): string | undefined {
+  if (host !== '0.0.0.0' && host !== '::') return undefined
   const outside = Object.values(os.networkInterfaces())
     .flatMap((entries) => entries ?? [])
     .filter((entry) => !entry.internal && (entry.family === 'IPv4' || host === '::'))

@@ -5,13 +5,15 @@
 //   - `ready` is said once, when the daemon serves
 //   - whatever nobody caught is logged and ends the process: a daemon in an unknown state does not go on
 
-import { isDfsError } from '../../base/errors.ts'
+import { DfsError, isDfsError } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 import { VERSION } from '../../base/version.ts'
 import { describeFailure, ExitCode } from '../failure.ts'
 import { type HttpFace, type MetricValues, openHttp } from './http.ts'
 import { openLog } from './logging.ts'
 
+/** A start that is given up has this long to put things away. */
+const giveUpMsMax = 3_000
 /** A stop that takes longer than this is ended hard: the disk says the same after a kill. */
 const stopMsMax = 20_000
 
@@ -20,6 +22,8 @@ export interface DaemonTools {
   readonly version: string
   /** `host:port` of the HTTP face. */
   readonly http: string
+  /** Fires when the start is given up. */
+  readonly signal: AbortSignal
   /** A line of another daemon, as it is. */
   forward(line: string): void
 }
@@ -30,6 +34,8 @@ export interface Running {
   readonly listen: string
   /** Further fields of the ready line. */
   readonly facts?: Readonly<Record<string, unknown>>
+  /** The same, known only when it is ready. */
+  lateFacts?(): Readonly<Record<string, unknown>>
   /** Undefined when serving; else why not. */
   notReady(): string | undefined
   /** Resolves when it serves for the first time. */
@@ -57,6 +63,7 @@ export async function runDaemon(
   const { logger, forward, flush } = await openLog(settings.logLevel, { role, pid: process.pid })
   const stop = stopRequest(settings.stopsWithStdin)
   endOnBugs(logger, flush)
+  const giveUp = new AbortController()
   let running: Running | undefined
   let http: HttpFace | undefined
   try {
@@ -66,7 +73,16 @@ export async function runDaemon(
       notReady: () => (running ? running.notReady() : 'starting'),
       metrics: () => running?.metrics() ?? {},
     })
-    running = await start({ logger, version: VERSION, http: http.address, forward })
+    const started = start({ logger, version: VERSION, http: http.address, forward, signal: giveUp.signal })
+    const first = await Promise.race([started, stop])
+    if (typeof first === 'string') {
+      logger.info({ event: 'stopped', why: first }, `${role} stops before it was ready: ${first}`)
+      giveUp.abort(new DfsError('ABORTED', 'the start was given up'))
+      await Promise.race([started.then((late) => late.close()).catch(() => undefined), wait(giveUpMsMax)])
+      flush()
+      return ExitCode.done
+    }
+    running = first
   } catch (error) {
     refuse(logger, error)
     await http?.close()
@@ -74,18 +90,33 @@ export async function runDaemon(
     return ExitCode.failed
   }
   const { listen, facts } = running
-  const ready = running.ready.then(() => {
-    logger.info({ event: 'ready', listen, http: http?.address, ...facts }, `${role} serves on ${listen}`)
-  })
-  const end = await Promise.race([stop, running.failed, ready.then(() => Promise.race([stop, running.failed]))])
+  let isReady = false
+  const part = running
+  running.ready.then(
+    () => {
+      isReady = true
+      const late = part.lateFacts?.()
+      logger.info({ event: 'ready', listen, http: http?.address, ...facts, ...late }, `${role} serves on ${listen}`)
+    },
+    () => undefined, // it was stopped or failed before, which is told below
+  )
+  const end = await Promise.race([stop, running.failed])
   const exitCode = end instanceof Error ? ExitCode.failed : ExitCode.done
-  if (end instanceof Error) logFailure(logger, end)
-  else logger.info({ event: 'stopping', why: end }, `${role} stops: ${end}`)
+  if (!(end instanceof Error)) logger.info({ event: 'stopping', why: end }, `${role} stops: ${end}`)
+  else if (isReady) logFailure(logger, end)
+  else refuse(logger, end)
+  giveUp.abort(new DfsError('ABORTED', 'the daemon stops'))
   const stopped = await closeWithin(running, logger)
   await http.close()
   if (stopped && exitCode === ExitCode.done) logger.info({ event: 'stopped' }, `${role} has stopped`)
   flush()
   return stopped ? exitCode : ExitCode.failed
+}
+
+function wait(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms).unref()
+  })
 }
 
 /** Resolves with the reason of the first request to stop. A second signal ends the process at once. */

@@ -3,6 +3,7 @@
 import path from 'node:path'
 import { formatAddress, parseAddress } from '../../io/network.ts'
 import { UsageError } from '../failure.ts'
+import { advertisedAddress } from './advertise.ts'
 import { defineDaemonVerb } from './context.ts'
 import { runDaemon } from './lifecycle.ts'
 import { masterTuning } from './options.ts'
@@ -35,6 +36,7 @@ export const master = defineDaemonVerb({
     if (values.advertise !== undefined && !parseAddress(values.advertise)) {
       throw new UsageError(`--advertise ${values.advertise} is not HOST:PORT`)
     }
+    const advertise = values.advertise ?? advertisedAddress(listen)
     const { 'log-level': logLevel, 'stop-with-stdin': stopsWithStdin } = globals
     return runDaemon({ role: 'master', http: values.http, logLevel, stopsWithStdin }, async ({ logger }) => {
       const [{ startMaster }, { checkpointerOf }] = await Promise.all([
@@ -44,7 +46,7 @@ export const master = defineDaemonVerb({
       const node = await startMaster(io, logger, {
         data: path.resolve(values.data),
         listen,
-        ...(values.advertise === undefined ? {} : { advertise: values.advertise }),
+        ...(advertise === undefined ? {} : { advertise }),
         goal: values.replication,
         minReplicas: values['min-replicas'],
         chunkBytes: values['chunk-size'],

@@ -21,7 +21,11 @@ export const masterTuning = {
 
 export const chunkTuning = {
   reserve: { kind: 'size', default: '1GiB', describe: 'free space left on each disk' },
-  'scrub-rate': { kind: 'size', default: '5MiB', describe: 'bytes a second verified in the background' },
+  'scrub-rate': {
+    kind: 'size',
+    default: '5MiB',
+    describe: 'bytes a second for the scrubber (there is none yet: without effect)',
+  },
 } as const satisfies Options
 
 /** Of every daemon; the globals of `dfsd`. */
