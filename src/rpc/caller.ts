@@ -8,7 +8,8 @@ import { badFrame, type FrameHeader, FrameType } from '../wire/header.ts'
 import { CallTable, type OnReplyData, PendingCall, type Reply } from './calls.ts'
 import { ArrivingData, type IncomingDataHost } from './incoming-data.ts'
 import type { RpcLimits } from './limits.ts'
-import { closedWriter, type DataWriter, type OnWritten, type Outbox } from './outbox.ts'
+import type { Outbox } from './outbox.ts'
+import { closedWriter, type DataWriter, type OnWritten } from './outgoing-stream.ts'
 import { bytesOf, crcOf } from './slices.ts'
 
 export interface CallOptions {

@@ -7,7 +7,8 @@ import { errorToBody } from '../wire/error-body.ts'
 import { FrameType } from '../wire/header.ts'
 import type { Connection } from './connection.ts'
 import type { ArrivingData, IncomingData } from './incoming-data.ts'
-import { closedWriter, type DataWriter, type OnWritten, type Outbox } from './outbox.ts'
+import type { Outbox } from './outbox.ts'
+import { closedWriter, type DataWriter, type OnWritten } from './outgoing-stream.ts'
 import { bytesOf, crcOf } from './slices.ts'
 
 /**
