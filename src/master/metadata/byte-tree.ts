@@ -87,11 +87,16 @@ export class ByteTree {
     this.#insert(0, this.#key, this.#keyBytes, inode)
   }
 
-  /** Adds an entry whose key is above all others (loading a checkpoint). Returns false, with nothing changed, when it is not. */
-  append(directory: number, name: Uint8Array, inode: number): boolean {
+  /**
+   * Adds an entry whose key is above all others (loading a checkpoint); its name is bytes `from` .. `to` - 1 of `name`.
+   * @returns false, with nothing changed, when it is not above
+   */
+  append(directory: number, name: Uint8Array, from: number, to: number, inode: number): boolean {
     this.#setParent(directory)
-    this.#key.set(name, DIRECTORY_BYTES)
-    this.#keyBytes = DIRECTORY_BYTES + name.length
+    const key = this.#key
+    let end = DIRECTORY_BYTES
+    for (let i = from; i < to; i++) key[end++] = name[i]!
+    this.#keyBytes = end
     const page = this.#rightmost
     const slot = this.#search(page, this.#key, this.#keyBytes)
     if (this.#found || slot !== this.#field(page, COUNT)) return false
@@ -144,6 +149,11 @@ export class ByteTree {
     return this.#settleCursor()
   }
 
+  /** Whether the cursor stands on an entry. */
+  get hasCursor(): boolean {
+    return this.#cursorPage !== NONE
+  }
+
   cursorDirectory(): number {
     const [bytes, length] = this.#cursorKey()
     assert(length > DIRECTORY_BYTES, 'an entry without a name')
@@ -155,10 +165,11 @@ export class ByteTree {
     return bytes.toString('utf8', DIRECTORY_BYTES, length)
   }
 
-  /** The bytes of the name, a view that the next call overwrites. */
-  cursorNameBytes(): Buffer {
-    const [bytes, length] = this.#cursorKey()
-    return bytes.subarray(DIRECTORY_BYTES, length)
+  /** Copies the bytes of the name. @returns how many */
+  copyCursorName(to: Buffer, at: number): number {
+    const length = this.#copyKey(this.#cursorPage, this.#cursorSlot, this.#cursorBytes)
+    for (let i = DIRECTORY_BYTES; i < length; i++) to[at + i - DIRECTORY_BYTES] = this.#cursorBytes[i]!
+    return length - DIRECTORY_BYTES
   }
 
   cursorInode(): number {

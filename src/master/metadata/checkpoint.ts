@@ -7,16 +7,20 @@
 import type { ErrorDetail } from '../../base/errors.ts'
 import { ErrorCode, errorCodeOf } from '../../base/errors.ts'
 import type { ChunkHandle, ClusterId, DirectoryId, InodeId, Life, ServerId, SessionId } from '../../base/ids.ts'
+import { NAME_BYTES_MAX } from '../../base/limits.ts'
 import type { Extent, Member, Outcome } from '../operations.ts'
+import type { ByteTree } from './byte-tree.ts'
 import { addHold, settle } from './chunk-operations.ts'
 import type { ChunkOwner } from './chunk-table.ts'
 import {
   badSection,
   columnBytes,
   columnSink,
+  getU32,
   getU48,
   getU64,
   itemSink,
+  putU32,
   putU48,
   putU64,
   type RecordFields,
@@ -277,7 +281,7 @@ const layout: readonly SectionRow[] = [
     1,
     ({ state }, buffer, offset, row) => buffer.writeUInt8(state.inodes.isDirectory(row) ? DIRECTORY : 0, offset),
     ({ state, inodes }, buffer, offset, row) => {
-      const flags = buffer.readUInt8(offset)
+      const flags = buffer[offset]!
       if (flags > DIRECTORY) throw badSection('inode.flags', `flags ${flags}`)
       state.inodes.create(inodes[row] as InodeId, flags === DIRECTORY, 0 as InodeId, 0, 0, 0)
     },
@@ -321,12 +325,13 @@ const layout: readonly SectionRow[] = [
     'inode.count',
     4,
     ({ state }, buffer, offset, row) =>
-      buffer.writeUInt32LE(
-        state.inodes.isDirectory(row) ? state.inodes.entryCount(row) : state.inodes.extentCount(row),
+      putU32(
+        buffer,
         offset,
+        state.inodes.isDirectory(row) ? state.inodes.entryCount(row) : state.inodes.extentCount(row),
       ),
     ({ counts }, buffer, offset, row) => {
-      counts[row] = buffer.readUInt32LE(offset)
+      counts[row] = getU32(buffer, offset)
     },
   ),
   { name: 'extents', shape: 'rows of 20', encode: encodeExtents, decode: decodeExtents },
@@ -352,7 +357,7 @@ const layout: readonly SectionRow[] = [
     1,
     (_context, buffer, offset) => buffer.writeUInt8(0, offset),
     (_context, buffer, offset) => {
-      if (buffer.readUInt8(offset) !== 0) throw badSection('chunk.layout', 'a layout that is not known here')
+      if (buffer[offset]! !== 0) throw badSection('chunk.layout', 'a layout that is not known here')
     },
   ),
   chunkColumn(
@@ -360,30 +365,30 @@ const layout: readonly SectionRow[] = [
     1,
     ({ state }, buffer, offset, row) => buffer.writeUInt8(state.chunks.flags(row), offset),
     ({ state }, buffer, offset, row) => {
-      if (buffer.readUInt8(offset) > 7) throw badSection('chunk.flags', 'flags that are not known here')
-      state.chunks.setFlags(row, buffer.readUInt8(offset))
+      if (buffer[offset]! > 7) throw badSection('chunk.flags', 'flags that are not known here')
+      state.chunks.setFlags(row, buffer[offset]!)
     },
   ),
   chunkColumn(
     'chunk.length',
     4,
-    ({ state }, buffer, offset, row) => buffer.writeUInt32LE(state.chunks.length(row), offset),
+    ({ state }, buffer, offset, row) => putU32(buffer, offset, state.chunks.length(row)),
     ({ state }, buffer, offset, row) => {
-      if (buffer.readUInt32LE(offset) > state.chunkBytes) throw badSection('chunk.length', 'over the size of a chunk')
-      state.chunks.setLength(row, buffer.readUInt32LE(offset))
+      if (getU32(buffer, offset) > state.chunkBytes) throw badSection('chunk.length', 'over the size of a chunk')
+      state.chunks.setLength(row, getU32(buffer, offset))
     },
   ),
   chunkColumn(
     'chunk.digest',
     4,
-    ({ state }, buffer, offset, row) => buffer.writeUInt32LE(state.chunks.digest(row), offset),
-    ({ state }, buffer, offset, row) => state.chunks.setDigest(row, buffer.readUInt32LE(offset)),
+    ({ state }, buffer, offset, row) => putU32(buffer, offset, state.chunks.digest(row)),
+    ({ state }, buffer, offset, row) => state.chunks.setDigest(row, getU32(buffer, offset)),
   ),
   chunkColumn(
     'chunk.references',
     4,
-    ({ state }, buffer, offset, row) => buffer.writeUInt32LE(state.chunks.references(row), offset),
-    ({ state }, buffer, offset, row) => state.chunks.setReferences(row, buffer.readUInt32LE(offset)),
+    ({ state }, buffer, offset, row) => putU32(buffer, offset, state.chunks.references(row)),
+    ({ state }, buffer, offset, row) => state.chunks.setReferences(row, getU32(buffer, offset)),
   ),
   chunkColumn(
     'chunk.live',
@@ -401,7 +406,7 @@ const layout: readonly SectionRow[] = [
     'chunk.goal',
     1,
     ({ state }, buffer, offset, row) => buffer.writeUInt8(state.chunks.goal(row), offset),
-    ({ state }, buffer, offset, row) => state.chunks.setGoal(row, buffer.readUInt8(offset)),
+    ({ state }, buffer, offset, row) => state.chunks.setGoal(row, buffer[offset]!),
   ),
   records(
     'indexes',
@@ -571,24 +576,31 @@ function idSink(
 
 const EXTENT_BYTES = 20
 
-function* encodeExtents({ state, inodeRows }: Encoding): Iterable<Uint8Array> {
+function* encodeExtents(context: Encoding): Iterable<Uint8Array> {
   const buffer = Buffer.alloc(EXTENT_BYTES * 4096)
+  const cursor = { row: 0, extent: 0 }
+  for (let bytes = fillExtents(context, cursor, buffer); bytes > 0; bytes = fillExtents(context, cursor, buffer)) {
+    yield buffer.subarray(0, bytes)
+  }
+}
+
+/** Fills the buffer from the cursor on. @returns bytes. (A loop within a generator is never optimised.) */
+function fillExtents({ state, inodeRows }: Encoding, cursor: { row: number; extent: number }, buffer: Buffer): number {
+  const { inodes } = state
   let at = 0
-  for (const row of inodeRows) {
-    if (state.inodes.isDirectory(row)) continue
-    const count = state.inodes.extentCount(row)
-    for (let i = 0; i < count; i++) {
-      const { handle, offset, length } = state.inodes.extent(row, i)
+  for (; cursor.row < inodeRows.length; cursor.row++, cursor.extent = 0) {
+    const row = inodeRows[cursor.row]!
+    const count = inodes.isDirectory(row) ? 0 : inodes.extentCount(row)
+    for (; cursor.extent < count; cursor.extent++) {
+      if (at === buffer.length) return at
+      const { handle, offset, length } = inodes.extent(row, cursor.extent)
       putU64(buffer, at, handle)
-      buffer.writeUInt32LE(offset, at + 8)
+      putU32(buffer, at + 8, offset)
       putU64(buffer, at + 12, length)
       at += EXTENT_BYTES
-      if (at < buffer.length) continue
-      yield buffer
-      at = 0
     }
   }
-  if (at > 0) yield buffer.subarray(0, at)
+  return at
 }
 
 function decodeExtents({ state, inodes, counts }: Decoding): SectionSink {
@@ -605,7 +617,7 @@ function decodeExtents({ state, inodes, counts }: Decoding): SectionSink {
       if (row >= inodes.length) throw badSection('extents', 'more than the files have')
       const extent = {
         handle: getU64(buffer, offset) as ChunkHandle,
-        offset: buffer.readUInt32LE(offset + 8),
+        offset: getU32(buffer, offset + 8),
         length: getU64(buffer, offset + 12),
       }
       if (extent.length === 0 || !Number.isSafeInteger(extent.length))
@@ -626,20 +638,24 @@ function decodeExtents({ state, inodes, counts }: Decoding): SectionSink {
 
 function* encodeEntries({ state }: Encoding): Iterable<Uint8Array> {
   const { entries } = state.names
+  if (!entries.seekFirst()) return
   const buffer = Buffer.alloc(64 * 1024)
-  let at = 0
-  for (let more = entries.seekFirst(); more; more = entries.advance()) {
-    const name = entries.cursorNameBytes()
-    if (at + name.length + 7 > buffer.length) {
-      yield buffer.subarray(0, at)
-      at = 0
-    }
-    buffer[at] = name.length
-    name.copy(buffer, at + 1)
-    putU48(buffer, at + 1 + name.length, entries.cursorInode())
-    at += name.length + 7
+  for (let bytes = fillEntries(entries, buffer); bytes > 0; bytes = fillEntries(entries, buffer)) {
+    yield buffer.subarray(0, bytes)
   }
-  if (at > 0) yield buffer.subarray(0, at)
+}
+
+/** Fills the buffer with the entries from the cursor on. @returns bytes */
+function fillEntries(entries: ByteTree, buffer: Buffer): number {
+  let at = 0
+  while (entries.hasCursor && at + NAME_BYTES_MAX + 7 <= buffer.length) {
+    const nameBytes = entries.copyCursorName(buffer, at + 1)
+    buffer[at] = nameBytes
+    putU48(buffer, at + 1 + nameBytes, entries.cursorInode())
+    at += nameBytes + 7
+    entries.advance()
+  }
+  return at
 }
 
 /** Directories come in the order of their numbers, each with as many entries as its count says. */
@@ -666,7 +682,7 @@ function decodeEntries({ state, inodes, counts }: Decoding): SectionSink {
       const row = state.inodes.row(inode)
       if (row < 0 || state.inodes.parent(row) !== parent)
         throw badSection('entries', `inode ${inode} is not in directory ${parent}`)
-      if (!state.names.entries.append(parent, buffer.subarray(at + 1, at + bytes - 6), inode)) {
+      if (!state.names.entries.append(parent, buffer, at + 1, at + bytes - 6, inode)) {
         throw badSection('entries', `directory ${parent}: names out of order`)
       }
       left--
