@@ -89,6 +89,7 @@ const clockOrChance =
 const harmlessNodeModules = [
   'node:assert',
   'node:buffer',
+  'node:events',
   'node:path',
   'node:stream',
   'node:stream/web',

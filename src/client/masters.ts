@@ -2,6 +2,7 @@
 //
 // Invariants:
 //   - a change keeps its request number through every repetition, so that it happens at most once, whatever breaks
+//   - an answer of a master is no progress by itself: whoever asks again and again must still run out of patience
 //   - when patience ends while a change may have happened, the answer is OUTCOME_UNKNOWN, never a guess
 //
 // Source: the exactly-once table is that of Raft §8 (client interaction); GFS §2.7.1 leaves duplicates to readers.
@@ -43,9 +44,7 @@ export class Masters {
     for (let attempt = 0; ; attempt++) {
       const timeoutMs = this.#leftMs(patience, last)
       try {
-        const reply = await this.#once(name, request, patience, timeoutMs)
-        patience.progress()
-        return reply
+        return await this.#once(name, request, patience, timeoutMs)
       } catch (error) {
         last = this.#judge(error, patience)
         if (!isMasterRetriable(last)) throw last
@@ -77,11 +76,9 @@ export class Masters {
         const by: By = { session: session.id, request: number, floor: Math.min(session.floor, number - 1) }
         let wasSent = false
         try {
-          const reply = await this.#once(name, makeRequest(by), patience, timeoutMs, () => {
+          return await this.#once(name, makeRequest(by), patience, timeoutMs, () => {
             wasSent = true
           })
-          patience.progress()
-          return reply
         } catch (error) {
           last = this.#judge(error, patience)
           if (wasSent && isOutcomeOpen(last)) isOpen = true

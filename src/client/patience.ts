@@ -4,6 +4,7 @@
 // whole (TIMEOUT). Nothing here keeps a timer between waits: each wait takes what is left as its own deadline, so a
 // call that has ended leaves nothing behind.
 
+import { setMaxListeners } from 'node:events'
 import { DfsError } from '../base/errors.ts'
 import { SECOND_MS } from '../base/units.ts'
 import type { Clock } from '../io/clock.ts'
@@ -33,6 +34,8 @@ export class Patience {
     const nowMs = clock.nowMs()
     this.#clock = clock
     this.signal = options.signal
+    // One signal ends many requests at once: that is what it is for, not a leak to be warned of.
+    if (options.signal !== undefined) setMaxListeners(0, options.signal)
     this.timeoutMs = options.timeoutMs ?? timeoutMsDefault
     this.#last = parent === undefined ? { progressMs: nowMs } : parent.#last
     const endsMs = options.deadlineMs === undefined ? Number.POSITIVE_INFINITY : nowMs + options.deadlineMs
