@@ -49,6 +49,9 @@ export function getField(from: Buffer, base: number, { offset, bytes }: Field): 
 
 /** Whether every byte of the field is zero. */
 export function isZeroField(bytes: Buffer, base: number, { offset, bytes: count }: Field): boolean {
-  for (let at = base + offset; at < base + offset + count; at++) if (bytes[at] !== 0) return false
-  return true
+  const at = base + offset
+  return bytes.subarray(at, at + count).equals(zeros.subarray(0, count))
 }
+
+/** As long as the longest reserved field. */
+const zeros = Buffer.alloc(4096)

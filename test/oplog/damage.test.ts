@@ -5,6 +5,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { crc32 } from '../../src/base/crc32.ts'
 import { type DfsError, isDfsError } from '../../src/base/errors.ts'
 import { Random } from '../../src/base/random.ts'
 import { decodeBatchHeader, PAGE_BYTES } from '../../src/oplog/format.ts'
@@ -134,7 +135,7 @@ for (const [what, make] of Object.entries(garbage)) {
   test(`${what} in place of the cut: the same`, async () => {
     const log = await sample([1, 4, 2, 3], false)
     const { offset, before } = log.batches.at(-1)!
-    for (let length = offset + 1; length < log.bytes.length; length += 89) {
+    for (let length = offset + 1; length < log.bytes.length; length += 149) {
       for (const more of [0, PAGE_BYTES]) {
         const bytes = Buffer.concat([log.bytes.subarray(0, length), make(log, log.bytes.length - length + more)])
         // The last batch is whole when what replaces its padding is what was there: zeros.
@@ -155,7 +156,7 @@ function isInHeader(log: Sample, at: number): boolean {
 test('one bit flipped anywhere before synced records is refused', async () => {
   const log = await sample([1, 3], true)
   const marker = log.batches.at(-1)!.offset
-  for (let bit = 0; bit < marker * 8; bit += isInHeader(log, bit >> 3) ? 1 : 29) {
+  for (let bit = 0; bit < marker * 8; bit += isInHeader(log, bit >> 3) ? 1 : 61) {
     const bytes = Buffer.from(log.bytes)
     bytes[bit >> 3]! ^= 1 << (bit & 7)
     const error = await expectRefusal(damagedDisk(log, bytes), `bit ${bit}`)
@@ -169,7 +170,7 @@ test('one bit flipped in a closed segment is refused', async () => {
   const { disk } = await sample([1], true)
   const path = `${directory}/${segmentName(2)}`
   const end = 3 * PAGE_BYTES
-  for (let bit = 0; bit < end * 8; bit += 41) {
+  for (let bit = 0; bit < end * 8; bit += 67) {
     const copy = disk.copy()
     const bytes = disk.bytes(path)
     bytes[bit >> 3]! ^= 1 << (bit & 7)
@@ -181,7 +182,7 @@ test('one bit flipped in a closed segment is refused', async () => {
 test('one bit flipped in the last batch, when nothing was written after it, is a torn tail', async () => {
   const log = await sample([1, 3], false)
   const { offset, before } = log.batches.at(-1)!
-  for (let bit = offset * 8; bit < log.bytes.length * 8; bit += 23) {
+  for (let bit = offset * 8; bit < log.bytes.length * 8; bit += 41) {
     const bytes = Buffer.from(log.bytes)
     bytes[bit >> 3]! ^= 1 << (bit & 7)
     await expectOpen(damagedDisk(log, bytes), before, `bit ${bit}`)
@@ -290,7 +291,6 @@ test('a missing segment is refused and named', async () => {
 
 test('a format version or a kind of batch that is not known is refused as such', async () => {
   const log = await sample([1, 2], true)
-  const { crc32 } = await import('../../src/base/crc32.ts')
   const version = Buffer.from(log.bytes)
   version.writeUInt16LE(2, 8)
   version.writeUInt32LE(crc32(version.subarray(0, 4092)), 4092)
@@ -304,7 +304,6 @@ test('a format version or a kind of batch that is not known is refused as such',
 
 test('right checksums over impossible content are refused', async () => {
   const log = await sample([1, 2], true)
-  const { crc32 } = await import('../../src/base/crc32.ts')
   const at = log.batches[1]!.offset
   const forge = (change: (bytes: Buffer) => void) => {
     const bytes = Buffer.from(log.bytes)
@@ -323,6 +322,17 @@ test('right checksums over impossible content are refused', async () => {
     'an index beyond 2^53': (bytes) => bytes.writeUInt32LE(0xffffffff, at + 128 + 12),
   }
   for (const [what, change] of Object.entries(forgeries)) await expectRefusal(forge(change), what)
+})
+
+test('a batch in its place that does not continue the one before it is refused, synced or not', async () => {
+  for (const marker of [false, true]) {
+    const log = await sample([1, 2], marker)
+    const at = log.batches[1]!.offset
+    const bytes = Buffer.from(log.bytes)
+    bytes.writeUInt32LE((bytes.readUInt32LE(at + 96) ^ 1) >>> 0, at + 96)
+    bytes.writeUInt32LE(crc32(bytes.subarray(at, at + 124)), at + 124)
+    await expectRefusal(damagedDisk(log, bytes), `closed cleanly: ${marker}`)
+  }
 })
 
 test('an unproven tail is copied and synced before it is served, and a start that dies meanwhile loses nothing', async () => {

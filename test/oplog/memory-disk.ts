@@ -8,6 +8,8 @@ export type DiskCall = 'open' | 'read' | 'write' | 'sync' | 'truncate' | 'rename
 
 interface Node {
   bytes: Buffer
+  /** Others see the same buffer: copied before it changes. */
+  isShared: boolean
   size: number
   durable: Buffer
 }
@@ -30,7 +32,11 @@ export class MemoryDisk implements Disk {
 
   /** Puts a file there, durable. */
   put(path: string, bytes: Uint8Array): void {
-    const node = { bytes: Buffer.from(bytes), size: bytes.length, durable: Buffer.from(bytes) }
+    this.#share(path, Buffer.from(bytes))
+  }
+
+  #share(path: string, bytes: Buffer): void {
+    const node = { bytes, isShared: true, size: bytes.length, durable: bytes }
     this.names.set(path, node)
     this.durableNames.set(path, node)
     this.directories.add(parent(path))
@@ -43,7 +49,10 @@ export class MemoryDisk implements Disk {
   /** A copy of every byte and name as it is seen now: what `kill -9` leaves. */
   copy(): MemoryDisk {
     const disk = new MemoryDisk()
-    for (const path of this.names.keys()) disk.put(path, this.bytes(path))
+    for (const [path, node] of this.names) {
+      node.isShared = true
+      disk.#share(path, node.bytes.subarray(0, node.size))
+    }
     for (const directory of this.directories) disk.directories.add(directory)
     return disk
   }
@@ -51,7 +60,7 @@ export class MemoryDisk implements Disk {
   /** What is left when nothing but what was synced is left. */
   afterPowerLoss(): MemoryDisk {
     const disk = new MemoryDisk()
-    for (const [path, node] of this.durableNames) disk.put(path, node.durable)
+    for (const [path, node] of this.durableNames) disk.#share(path, node.durable)
     for (const directory of this.directories) disk.directories.add(directory)
     return disk
   }
@@ -60,7 +69,7 @@ export class MemoryDisk implements Disk {
     this.#enter('open', path)
     if (mode === 'create') {
       if (this.names.has(path)) throw new DfsError('ALREADY_EXISTS', path, { path })
-      this.names.set(path, { bytes: Buffer.alloc(0), size: 0, durable: Buffer.alloc(0) })
+      this.names.set(path, { bytes: Buffer.alloc(0), isShared: false, size: 0, durable: Buffer.alloc(0) })
     }
     const node = this.#node(path)
     return {
@@ -161,7 +170,10 @@ export class MemoryDisk implements Disk {
     return sum
   }
 
+  /** Called before every change. */
   #resize(node: Node, size: number): void {
+    if (node.isShared) node.bytes = Buffer.from(node.bytes)
+    node.isShared = false
     if (size > node.bytes.length) {
       const larger = Buffer.alloc(Math.max(size, node.bytes.length * 2))
       node.bytes.copy(larger, 0, 0, node.size)

@@ -177,6 +177,34 @@ test('a failed sync is final: nothing more is acknowledged, no second try, and a
   )
 })
 
+test('a marker whose sync failed may be gone after power loss: nothing after it leans on it', async () => {
+  const disk = await newLog()
+  const { log, clock, failed } = await openLog(disk)
+  await appendBatches(log, [2])
+  disk.fault = (call) => (call === 'sync' ? 'FSYNC_FAILED' : undefined)
+  clock.advance(50)
+  await settle()
+  assert.is(failed.length, 1)
+  disk.fault = () => undefined
+  const { log: again } = await openLog(disk)
+  assert.is(again.carriedCount, 0, 'the marker is there to be seen, and proves what is before it')
+  await appendBatches(again, [1])
+  assert.equal(await readIndexes((await openLog(disk.afterPowerLoss())).log), upTo(3))
+})
+
+test('a directory that cannot be synced while a batch is being written ends the log for that batch too', async () => {
+  const disk = await newLog()
+  const { log, synced, failed } = await openLog(disk, { segmentBytes: 4 * KiB })
+  await appendBatches(log, [1, 1, 1])
+  disk.fault = (call, path) => (call === 'syncDirectory' && path === directory ? 'FSYNC_FAILED' : undefined)
+  const dropped = codeOf(log.dropBefore(3))
+  assert.is(await codeOf(log.appendAndSync(record(4))), 'FSYNC_FAILED')
+  assert.is(await dropped, 'FSYNC_FAILED')
+  await settle()
+  assert.is(failed.length, 1)
+  assert.equal(synced, [1, 2, 3])
+})
+
 for (const call of ['write', 'syncDirectory', 'rename'] as const) {
   test(`a failing ${call} is final as well`, async () => {
     const disk = await newLog()
