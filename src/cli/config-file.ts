@@ -1,6 +1,7 @@
 // The file of --config: one map of option names to values, in JSON or YAML.
 
 import fs from 'fs-extra'
+import { parse } from 'yaml'
 import { UsageError } from './failure.ts'
 import type { RawValues } from './options.ts'
 
@@ -24,7 +25,6 @@ export async function readConfigFile(path: string): Promise<RawValues> {
 async function parseText(path: string, text: string): Promise<unknown> {
   try {
     if (path.endsWith('.json')) return JSON.parse(text)
-    const { parse } = await import('yaml')
     return parse(text, { maxAliasCount: 0 })
   } catch (error) {
     throw new UsageError(`--config ${path}: ${error instanceof Error ? error.message : String(error)}`)

@@ -16,6 +16,8 @@ import type { TransferSummary } from './verbs/transfer.ts'
 const killAtShare = 0.25
 const pollEveryMs = 100
 
+const startMs = performance.now()
+
 process.exit(await main(process.argv.slice(2)))
 
 async function main(args: readonly string[]): Promise<number> {
@@ -71,12 +73,13 @@ function builtPlace(): string {
 
 async function tour(cluster: DemoCluster, source: string, scratch: string, signal: AbortSignal): Promise<void> {
   const { master } = cluster
+  const startedMs = Date.now()
   say(`storing ${source} with three replicas of every byte`)
   const put = await dfs<TransferSummary>(master, ['put', '-r', source, '/demo'], signal)
   say('reading it back')
   const first = path.join(scratch, 'first')
   const get = await dfs<TransferSummary>(master, ['get', '-r', '/demo', first], signal)
-  const whole = await compareTrees(source, first, signal)
+  const whole = await compareTrees(source, first, signal, startedMs)
   await fs.remove(first)
   say(`every one of ${formatBytes(whole.bytes)} is the same`)
   const largest = await checkLargest(master, whole, signal)
@@ -95,7 +98,7 @@ async function tour(cluster: DemoCluster, source: string, scratch: string, signa
     await fs.remove(second)
     hurt = await dfs<TransferSummary>(master, ['get', '-r', '/demo', second], signal)
   }
-  const survived = await compareTrees(source, second, signal)
+  const survived = await compareTrees(source, second, signal, startedMs)
   await fs.remove(second)
   if (survived.checksum !== whole.checksum) throw new Error('the checksum of the second read is another')
   say(`and again every one of ${formatBytes(survived.bytes)} is the same`)
@@ -161,8 +164,6 @@ async function sizeOf(directory: string): Promise<number> {
   }
   return bytes
 }
-
-const startMs = performance.now()
 
 function say(text: string): void {
   const seconds = ((performance.now() - startMs) / 1000).toFixed(1).padStart(5)

@@ -1,80 +1,15 @@
-// dfs: the client's command line. The contract of its verbs is in the README; each group of verbs has a file in verbs/.
+// dfs: the client's command line. Each group of verbs has a file in verbs/.
 
-import { type DfsContext, dfsGlobals, withinContext } from './context.ts'
+import { dfsGlobals, withinContext } from './context.ts'
+import { dfsVerbs } from './dfs-verbs.ts'
 import { runProgram } from './program.ts'
-import type { VerbTable } from './verb.ts'
-
-const table: VerbTable<DfsContext> = {
-  put: { describe: 'store local files or trees', load: async () => (await import('./verbs/put.ts')).put },
-  get: {
-    describe: 'fetch files or trees, every byte verified',
-    load: async () => (await import('./verbs/get.ts')).get,
-  },
-  cat: { describe: 'write files to standard output', load: async () => (await import('./verbs/read.ts')).cat },
-  head: { describe: 'the first bytes of a file', load: async () => (await import('./verbs/read.ts')).head },
-  tail: { describe: 'the last bytes of a file; -f follows', load: async () => (await import('./verbs/read.ts')).tail },
-  append: { describe: 'add bytes at the end of a file', load: async () => (await import('./verbs/write.ts')).append },
-  write: { describe: 'overwrite bytes in place', load: async () => (await import('./verbs/write.ts')).write },
-  ls: { describe: 'list a directory', load: async () => (await import('./verbs/list.ts')).ls },
-  tree: { describe: 'show a directory with all below it', load: async () => (await import('./verbs/list.ts')).tree },
-  find: { describe: 'find by name, type or size', load: async () => (await import('./verbs/list.ts')).find },
-  stat: { describe: 'all about one path', load: async () => (await import('./verbs/list.ts')).stat },
-  mkdir: { describe: 'make directories', load: async () => (await import('./verbs/namespace.ts')).mkdir },
-  rmdir: { describe: 'remove empty directories', load: async () => (await import('./verbs/namespace.ts')).rmdir },
-  rm: { describe: 'remove into the trash', load: async () => (await import('./verbs/namespace.ts')).rm },
-  mv: { describe: 'rename or move', load: async () => (await import('./verbs/copy.ts')).mv },
-  cp: { describe: 'copy inside the cluster; moves no bytes', load: async () => (await import('./verbs/copy.ts')).cp },
-  snapshot: {
-    describe: 'instant copy of a file or tree that shares all chunks',
-    load: async () => (await import('./verbs/copy.ts')).snapshot,
-  },
-  touch: {
-    describe: 'make an empty file, or set its time',
-    load: async () => (await import('./verbs/namespace.ts')).touch,
-  },
-  truncate: { describe: 'cut or extend a file', load: async () => (await import('./verbs/write.ts')).truncate },
-  concat: {
-    describe: 'append files to another and remove them',
-    load: async () => (await import('./verbs/write.ts')).concat,
-  },
-  du: { describe: 'sizes of directories', load: async () => (await import('./verbs/space.ts')).du },
-  df: { describe: 'capacity, and where the space is', load: async () => (await import('./verbs/space.ts')).df },
-  checksum: { describe: "CRC32 of a file's bytes", load: async () => (await import('./verbs/read.ts')).checksum },
-  setrep: {
-    describe: 'change the wanted number of replicas',
-    load: async () => (await import('./verbs/attributes.ts')).setrep,
-  },
-  chmod: { describe: 'change permission bits', load: async () => (await import('./verbs/attributes.ts')).chmod },
-  chown: { describe: 'change owner and group', load: async () => (await import('./verbs/attributes.ts')).chown },
-  setfattr: {
-    describe: 'set or remove an attribute',
-    load: async () => (await import('./verbs/attributes.ts')).setfattr,
-  },
-  getfattr: { describe: 'show attributes', load: async () => (await import('./verbs/attributes.ts')).getfattr },
-  'trash ls': { describe: 'what was removed', load: async () => (await import('./verbs/trash.ts')).trashList },
-  'trash restore': { describe: 'put it back', load: async () => (await import('./verbs/trash.ts')).trashRestore },
-  'trash empty': { describe: 'give its space back', load: async () => (await import('./verbs/trash.ts')).trashEmpty },
-  info: {
-    describe: 'extents, chunks and replicas of a file',
-    load: async () => (await import('./verbs/cluster.ts')).info,
-  },
-  report: { describe: 'servers, totals and repair', load: async () => (await import('./verbs/cluster.ts')).report },
-  'admin checkpoint': {
-    describe: 'write a checkpoint now',
-    load: async () => (await import('./verbs/cluster.ts')).adminCheckpoint,
-  },
-  'admin accept-rollback': {
-    describe: "go on although the master's history is shorter than what chunkservers saw",
-    load: async () => (await import('./verbs/cluster.ts')).adminAcceptRollback,
-  },
-}
 
 const code = await runProgram(
   {
     name: 'dfs',
     prefix: 'DFS',
     describe: 'Client of a dfs cluster. Paths are absolute (/a/b); `-` is stdin or stdout where a local file is meant.',
-    table,
+    table: dfsVerbs,
     globals: dfsGlobals,
     within: withinContext,
   },

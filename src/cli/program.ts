@@ -71,9 +71,14 @@ export async function runProgram<C, G extends Options>(
   } catch (error) {
     if (error instanceof OutputClosed) return ExitCode.done
     const failure = describeFailure(error, command)
-    process.stderr.write(formatFailure(failure, command, args.includes('--json')))
+    process.stderr.write(formatFailure(failure, command, wantsJson(program.prefix, args)))
     return failure.exitCode
   }
+}
+
+/** Asked of the arguments as they are: they may be what is wrong. */
+function wantsJson(prefix: string, args: readonly string[]): boolean {
+  return args.includes('--json') || /^(true|1|yes|on)$/i.test(process.env[`${prefix}_JSON`] ?? '')
 }
 
 async function withoutVerb<C, G extends Options>(

@@ -143,12 +143,14 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>
   /** Sends SIGINT. */
   readonly interrupt?: AbortSignal
+  /** Sends SIGINT once something was printed. */
+  readonly interruptOnOutput?: boolean
   /** Closes the output after so many bytes. */
   readonly readOnly?: number
 }
 
 async function runProgram(name: 'dfs' | 'dfsd', args: readonly string[], options: RunOptions = {}): Promise<Result> {
-  const { input = '', holdInput = false, env = {}, interrupt, readOnly } = options
+  const { input = '', holdInput = false, env = {}, interrupt, interruptOnOutput = false, readOnly } = options
   const child = execa(process.execPath, [path.join(buildPrograms(), `${name}.js`), ...args], {
     reject: false,
     stripFinalNewline: false,
@@ -158,6 +160,7 @@ async function runProgram(name: 'dfs' | 'dfsd', args: readonly string[], options
     env: { ...cleanEnvironment, ...env },
   })
   interrupt?.addEventListener('abort', () => child.kill('SIGINT'), { once: true })
+  if (interruptOnOutput) child.stdout.once('data', () => child.kill('SIGINT'))
   if (readOnly !== undefined) {
     let seen = 0
     child.stdout.on('data', (bytes: Buffer) => {

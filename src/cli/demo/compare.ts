@@ -14,8 +14,16 @@ export interface Comparison {
   readonly largest: { readonly name: string; readonly bytes: number; readonly checksum: number }
 }
 
-/** @throws Error naming the first difference. Symbolic links and special files of `original` don't count. */
-export async function compareTrees(original: string, copy: string, signal: AbortSignal): Promise<Comparison> {
+/**
+ * @param startedMs  wall time before which `original` must have been left alone; without it nobody asks
+ * @throws Error naming the first difference. Symbolic links and special files of `original` don't count.
+ */
+export async function compareTrees(
+  original: string,
+  copy: string,
+  signal: AbortSignal,
+  startedMs = Number.POSITIVE_INFINITY,
+): Promise<Comparison> {
   const result = { files: 0, bytes: 0, checksum: 0, largest: { name: '', bytes: -1, checksum: 0 } }
   const digest = Buffer.alloc(4)
   const buffers = [Buffer.allocUnsafe(MiB), Buffer.allocUnsafe(MiB)] as const
@@ -39,7 +47,13 @@ export async function compareTrees(original: string, copy: string, signal: Abort
   }
 
   async function compareFile(name: string): Promise<void> {
-    const { bytes, checksum } = await compareFiles(path.join(original, name), path.join(copy, name), name, buffers)
+    const { bytes, checksum } = await compareFiles(
+      path.join(original, name),
+      path.join(copy, name),
+      name,
+      buffers,
+      startedMs,
+    )
     digest.writeUInt32LE(checksum)
     result.checksum = crc32(digest, result.checksum)
     result.files++
@@ -53,6 +67,7 @@ async function compareFiles(
   other: string,
   name: string,
   [a, b]: readonly [Buffer, Buffer],
+  startedMs: number,
 ): Promise<{ bytes: number; checksum: number }> {
   const first = await fs.open(one, 'r')
   try {
@@ -64,6 +79,7 @@ async function compareFiles(
         const otherLength = await readFully(second, b, offset)
         const bytes = a.subarray(0, length)
         if (length !== otherLength || bytes.compare(b, 0, otherLength) !== 0) {
+          if ((await fs.fstat(first)).mtimeMs > startedMs) throw new Error(`${name} was changed by somebody meanwhile`)
           throw new Error(`${name} differs between offsets ${offset} and ${offset + Math.max(length, otherLength)}`)
         }
         checksum = crc32(bytes, checksum)
