@@ -26,6 +26,10 @@ async function scanShard(
   onReplica: (replica: Replica) => Promise<void>,
 ): Promise<void> {
   const path = `${directory.path}/${CHUNKS_NAME}/${shard}`
+  if ((await directory.disk.stat(path)) === undefined) {
+    await directory.disk.makeDirectory(path) // lost with its chunks, or never copied: the others are still here
+    await directory.disk.syncDirectory(`${directory.path}/${CHUNKS_NAME}`)
+  }
   const stems = new Set<string>()
   for (const entry of await directory.disk.list(path)) {
     const match = /^([0-9a-f]{14})\.(data|meta)$/.exec(entry.name)
