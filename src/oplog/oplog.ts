@@ -19,11 +19,8 @@
 
 import { assert } from '../base/assert.ts'
 import { DfsError, isDfsError } from '../base/errors.ts'
-import type { ClusterId } from '../base/ids.ts'
-import type { Logger } from '../base/log.ts'
-import { MiB } from '../base/units.ts'
-import type { Clock, Timer } from '../io/clock.ts'
-import type { Disk, DiskSpace } from '../io/disk.ts'
+import type { Timer } from '../io/clock.ts'
+import type { DiskSpace } from '../io/disk.ts'
 import type { Entropy } from '../io/entropy.ts'
 import { carryOver } from './carry-over.ts'
 import {
@@ -34,50 +31,17 @@ import {
   type SegmentHeader,
 } from './format.ts'
 import { listSegments, segmentName } from './log-directory.ts'
+import {
+  IDLE_MARKER_MS_DEFAULT,
+  type NewRecord,
+  type OpLogOptions,
+  SEGMENT_BYTES_DEFAULT,
+  WAITERS_MAX,
+} from './log-options.ts'
 import { readLog } from './log-reader.ts'
 import { LogStats } from './log-stats.ts'
 import { type RecoveredLog, recoverLog, type TornTail } from './recovery.ts'
 import { SegmentWriter } from './segment-writer.ts'
-
-export const SEGMENT_BYTES_DEFAULT = 64 * MiB
-export const IDLE_MARKER_MS_DEFAULT = 50
-/** Callers of `whenSynced` that may wait at once: then BUSY. */
-export const WAITERS_MAX = 1024
-
-/** What the log tells its owner. Called synchronously, one after the other, in log order; must not throw. */
-export interface OpLogEvents {
-  /** Every record up to and with this index is durable. */
-  onSynced(syncedIndex: number): void
-  /** No record from this index on was kept, and none will be found after a restart: DISK_FULL. The index is given again. */
-  onRefused(fromIndex: number, error: DfsError): void
-  /** The log is over and so is the process: FSYNC_FAILED. What was not acknowledged is whole or absent after a restart. */
-  onFailed(error: DfsError): void
-}
-
-export interface OpLogOptions {
-  readonly disk: Disk
-  readonly clock: Clock
-  readonly entropy: Entropy
-  readonly logger: Logger
-  /** Has nothing but the log in it. */
-  readonly directory: string
-  readonly clusterId: ClusterId
-  readonly events: OpLogEvents
-  /** Records from here on are verified at the start: one more than the checkpoint's index. 1 without a checkpoint. */
-  readonly fromIndex?: number
-  /** LOG_DAMAGED when the log ends before this record: the checkpoint's index. */
-  readonly reachIndex?: number
-  /** A segment that would grow beyond is closed. A batch larger than that has a segment of its own. */
-  readonly segmentBytes?: number
-  /** A marker is written when nothing was appended for so long. */
-  readonly idleMarkerMs?: number
-}
-
-/** What is appended. The payload is copied before `append` returns. */
-export type NewRecord = Pick<LogRecord, 'term' | 'kind' | 'version'> & {
-  readonly payload: Uint8Array
-  readonly flags?: number
-}
 
 interface OpenSegment {
   readonly segment: number
@@ -90,6 +54,8 @@ interface Waiter {
   readonly resolve: () => void
   readonly reject: (error: DfsError) => void
 }
+
+export type { NewRecord, OpLogEvents, OpLogOptions } from './log-options.ts'
 
 export class OpLog {
   readonly stats = new LogStats()
@@ -205,9 +171,9 @@ export class OpLog {
     return this.#syncedIndex
   }
 
-  /** The last record of the closed segments. */
+  /** The last record of the closed segments: of all there are after a start, until the first append. */
   get closedIndex(): number {
-    return this.#segments.at(-1)!.firstIndex - 1
+    return this.#writer ? this.#segments.at(-1)!.firstIndex - 1 : this.#syncedIndex
   }
 
   /** Bytes of all segments on disk. */

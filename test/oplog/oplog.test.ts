@@ -322,7 +322,11 @@ test('roll closes the segment at once, and an empty one is not closed', async ()
   assert.is(await log.roll(), 3)
   log.append(record(4))
   assert.is(await log.roll(), 3, 'the record that waited opens the new segment or is in the old one')
-  assert.equal(await readIndexes((await openLog(disk.afterPowerLoss())).log), upTo(4))
+  const { log: again } = await openLog(disk)
+  assert.equal(await readIndexes(again), upTo(4))
+  await again.close()
+  const { log: third } = await openLog(disk.afterPowerLoss())
+  assert.is(await third.roll(), 4, 'after a start every segment is closed')
 })
 
 test('a start never appends to an old segment', async () => {
