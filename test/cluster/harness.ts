@@ -212,7 +212,7 @@ export class Cluster {
 
   /** Starts the master, or starts it again at the same address. */
   async startMaster(prefix: readonly string[] = []): Promise<void> {
-    const goal = String(Math.min(3, this.#options.chunkservers ?? 3))
+    const goal = String(Math.max(1, Math.min(3, this.#options.chunkservers ?? 3)))
     const own = ['master', '--data', this.masterData, '--listen', this.address, '--http', '127.0.0.1:0']
     const args = [...own, '--replication', goal, ...(this.#options.master ?? [])]
     this.master = new Daemon(args, prefix)
