@@ -7,11 +7,12 @@
 import type { ErrorDetail } from '../../base/errors.ts'
 import { ErrorCode, errorCodeOf } from '../../base/errors.ts'
 import type { ChunkHandle, ClusterId, DirectoryId, InodeId, Life, ServerId, SessionId } from '../../base/ids.ts'
-import { NAME_BYTES_MAX } from '../../base/limits.ts'
+import { CHUNK_BYTES_MAX, NAME_BYTES_MAX, REPLICAS_MAX } from '../../base/limits.ts'
 import type { Extent, Member, Outcome } from '../operations.ts'
 import type { ByteTree } from './byte-tree.ts'
 import { addHold, settle } from './chunk-operations.ts'
 import type { ChunkOwner } from './chunk-table.ts'
+import { FILE_BYTES_MAX } from './outcome.ts'
 import {
   badSection,
   columnBytes,
@@ -308,7 +309,10 @@ const layout: readonly SectionRow[] = [
     'inode.version',
     6,
     ({ state }, buffer, offset, row) => putU48(buffer, offset, state.inodes.contentVersion(row)),
-    ({ state }, buffer, offset, row) => state.inodes.setContentVersion(row, getU48(buffer, offset)),
+    ({ state }, buffer, offset, row) => {
+      if (getU48(buffer, offset) >= 2 ** 37) throw badSection('inode.version', 'out of range')
+      state.inodes.setContentVersion(row, getU48(buffer, offset))
+    },
   ),
   inodeColumn(
     'inode.profile',
@@ -406,7 +410,10 @@ const layout: readonly SectionRow[] = [
     'chunk.goal',
     1,
     ({ state }, buffer, offset, row) => buffer.writeUInt8(state.chunks.goal(row), offset),
-    ({ state }, buffer, offset, row) => state.chunks.setGoal(row, buffer[offset]!),
+    ({ state }, buffer, offset, row) => {
+      if (buffer[offset]! > REPLICAS_MAX) throw badSection('chunk.goal', 'out of range')
+      state.chunks.setGoal(row, buffer[offset]!)
+    },
   ),
   records(
     'indexes',
@@ -620,8 +627,11 @@ function decodeExtents({ state, inodes, counts }: Decoding): SectionSink {
         offset: getU32(buffer, offset + 8),
         length: getU64(buffer, offset + 12),
       }
-      if (extent.length === 0 || !Number.isSafeInteger(extent.length))
-        throw badSection('extents', 'a length out of range')
+      const lengthMax = extent.handle === 0 ? FILE_BYTES_MAX : CHUNK_BYTES_MAX
+      if (extent.length === 0 || extent.length > lengthMax || extent.offset > CHUNK_BYTES_MAX) {
+        throw badSection('extents', `offset ${extent.offset}, length ${extent.length}: out of range`)
+      }
+      if (!Number.isSafeInteger(extent.handle)) throw badSection('extents', 'a handle out of range')
       extents.push(extent)
       if (extents.length < counts[row]!) return
       state.inodes.replaceExtents(row, 0, 0, extents)
