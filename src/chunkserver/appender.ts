@@ -18,7 +18,7 @@ import { Message } from '../wire/messages.ts'
 import type { Counters } from './counters.ts'
 import type { Growing } from './growing.ts'
 import type { RecordEntry } from './record-index.ts'
-import type { Route } from './route.ts'
+import { CHAIN_CALL_MS, type Route } from './route.ts'
 
 const BATCH_BYTES_MAX = 4 * MiB
 const BATCH_ENTRIES_MAX = 4096
@@ -192,9 +192,7 @@ export class Appender {
     received.then(done, done)
     const behind =
       this.#route.next === undefined ? undefined : this.#send(batch, entries, serial, offset, crc, sync, done)
-    const results = await Promise.allSettled([received, own, behind])
-    const failed = results.find((result) => result.status === 'rejected')
-    if (failed !== undefined) throw failed.reason
+    await this.#route.join(Promise.all([received, own]), behind, sync)
     growing.committed = Math.max(growing.committed, end)
     return entries.map((entry) => entry.offset)
   }
@@ -215,8 +213,8 @@ export class Appender {
     return this.#route
       .forward(async (connection) => {
         isSent = true
-        const timeoutMs = this.#route.timeoutMs(sync)
-        await connection.call(Message.appendBatch.number, body, { data, dataCrc: crc, timeoutMs, onWritten: done })
+        const options = { data, dataCrc: crc, timeoutMs: CHAIN_CALL_MS, onWritten: done }
+        await connection.call(Message.appendBatch.number, body, options)
       })
       .finally(() => {
         if (!isSent) done()

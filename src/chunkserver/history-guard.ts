@@ -36,10 +36,10 @@ export class HistoryGuard {
     return this.#rolledBack === undefined
   }
 
-  /** The joined master, or an allocation of it, shows how far it is now; it may have accepted the loss meanwhile. */
+  /** The joined master shows how far it is now. New records don't bring a lost history back, only its acceptance ends it. */
   show(history: History): void {
-    if (this.#rolledBack !== undefined) this.join(history)
-    else this.#seen = Math.max(this.#seen, history.logIndex)
+    if (this.#rolledBack === undefined) this.#seen = Math.max(this.#seen, history.logIndex)
+    else if (history.rollbackLostIndex >= this.#seen) this.join(history)
   }
 
   /** Throws MASTER_ROLLED_BACK. */

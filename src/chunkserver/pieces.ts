@@ -13,13 +13,13 @@ import type { DataWriter } from '../rpc/outbox.ts'
 import type { Body } from '../wire/body.ts'
 import type { Flow } from './flow.ts'
 import type { ArrivingPiece } from './growing.ts'
-import type { Route } from './route.ts'
+import { CHAIN_CALL_MS, type Route } from './route.ts'
 
 export interface PieceParts {
   /** Resolves when the piece is received here. */
   readonly own: Promise<void>
-  /** Resolves when all members behind this one have answered. */
-  readonly behind: Promise<void>
+  /** Resolves when all members behind this one have answered; undefined at the end of the chain. */
+  readonly behind: Promise<void> | undefined
 }
 
 interface Waiting {
@@ -39,15 +39,14 @@ export function passPiece(
   route: Route,
   message: number,
   body: Body,
-  sync: boolean,
   onArrived: () => Promise<void>,
 ): PieceParts {
   const onward = route.next === undefined ? undefined : new Onward(flow)
   const behind =
     onward === undefined
-      ? Promise.resolve()
+      ? undefined
       : route
-          .forward((connection) => onward.begin(connection, route, message, body, data, sync))
+          .forward((connection) => onward.begin(connection, message, body, data))
           .catch((error: unknown) => {
             onward.giveUp()
             throw error
@@ -67,7 +66,6 @@ export function passPiece(
           reject(error)
           return
         }
-        onward?.finish()
         try {
           const received = piece.finish()
           resolve(Promise.all([received, onArrived()]).then(() => undefined))
@@ -89,37 +87,23 @@ class Onward {
   #waiting: Waiting[] = []
   #writer: DataWriter | undefined
   #isOver = false
-  #onFinished: () => void = () => {}
-  #isFinished = false
   #aborted: DfsError | undefined
 
   constructor(flow: Flow) {
     this.#flow = flow
   }
 
-  /** Begins to send; resolves with the next member's answer. Its time runs from the last byte on. */
-  async begin(
-    connection: Connection,
-    route: Route,
-    message: number,
-    body: Body,
-    data: IncomingData,
-    sync: boolean,
-  ): Promise<void> {
-    const finished = new Promise<void>((resolve) => {
-      this.#onFinished = resolve
-      if (this.#isFinished) resolve()
-    })
+  /** Begins to send; resolves with the next member's answer. */
+  async begin(connection: Connection, message: number, body: Body, data: IncomingData): Promise<void> {
     const { writer, reply } = connection.beginCall(message, body, data.bytes, data.crc, () => {}, {
-      timeoutMs: CALL_MS,
+      timeoutMs: CHAIN_CALL_MS,
     })
     this.#writer = writer
     if (this.#aborted !== undefined) writer.abort(this.#aborted)
     const waiting = this.#waiting
     this.#waiting = []
     for (const { bytes, received } of waiting) this.#send(writer, bytes, received)
-    await Promise.race([reply, finished])
-    await route.within(reply, sync)
+    await reply
   }
 
   push(bytes: Buffer, received: ReceivedBytes): void {
@@ -130,16 +114,10 @@ class Onward {
     else this.#send(this.#writer, bytes, received)
   }
 
-  finish(): void {
-    this.#isFinished = true
-    this.#onFinished()
-  }
-
   /** The bytes are not complete: the next member learns it. */
   abort(error: DfsError): void {
     this.#aborted = error
     this.#writer?.abort(error)
-    this.finish()
     this.giveUp()
   }
 
@@ -161,6 +139,3 @@ class Onward {
     })
   }
 }
-
-/** Bounds a call whose bytes come slowly; the answer after the last byte has a limit of its own (Route.within). */
-const CALL_MS = 120_000

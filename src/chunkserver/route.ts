@@ -8,16 +8,22 @@
 import { DfsError, type ErrorCode, isDfsError } from '../base/errors.ts'
 import { type ChunkHandle, formatHandle, formatServer } from '../base/ids.ts'
 import { SECOND_MS } from '../base/units.ts'
-import type { Clock } from '../io/clock.ts'
+import type { Clock, Timer } from '../io/clock.ts'
 import { type Address, parseAddress } from '../io/network.ts'
 import type { Connection } from '../rpc/connection.ts'
 import type { ConnectionPool } from '../rpc/pool.ts'
 import type { Allocation, ChainMember } from '../wire/messages.ts'
+import { settled } from './growing.ts'
 
-/** How long a member may take for its part, and the same again for each member behind it: the deepest culprit is named first. */
-const PUSH_MS = 10 * SECOND_MS
-const SYNC_MS = 30 * SECOND_MS
-const HOP_MS = 3 * SECOND_MS
+/**
+ * How long the members behind this one may be without any answer once this one is done with its own part, and how much
+ * longer for each of them: the deepest culprit is named first, and before a client loses its patience (10 s).
+ */
+const PUSH_MS = 4 * SECOND_MS
+const SYNC_MS = 6 * SECOND_MS
+const HOP_MS = 1.5 * SECOND_MS
+/** Bounds a call along the chain in any case. */
+export const CHAIN_CALL_MS = 120 * SECOND_MS
 
 /** Refusals that say something of the chunk and not of the server: they go back as they are. */
 const chunkCodes: ReadonlySet<ErrorCode> = new Set(['CHUNK_FENCED', 'CHUNK_SEALED', 'CHUNK_FULL', 'CHAIN_BROKEN'])
@@ -33,6 +39,8 @@ export class Route {
   readonly #lane: string
   readonly #pool: ConnectionPool
   readonly #clock: Clock
+  /** When the next member last answered anything. */
+  #answeredMs = 0
   /** Settles when everything sent so far has been handed to its connection. Never rejects. */
   #turn: Promise<void> = Promise.resolve()
 
@@ -54,11 +62,6 @@ export class Route {
     }
   }
 
-  /** Milliseconds that the members behind this one may take together. */
-  timeoutMs(sync: boolean): number {
-    return (sync ? SYNC_MS : PUSH_MS) + HOP_MS * (this.hopsLeft - 1)
-  }
-
   /**
    * Hands the connection to the next member to `send`, in the order of the calls. There must be a next member.
    * Rejects with what `send` or its result met, as CHAIN_BROKEN naming the server that failed.
@@ -76,19 +79,47 @@ export class Route {
     )
     return sent
       .then(({ answer }) => answer)
-      .catch((error: unknown) => {
-        throw this.#broken(error)
-      })
+      .then(
+        (answer) => {
+          this.#answeredMs = this.#clock.nowMs()
+          return answer
+        },
+        (error: unknown) => {
+          throw this.#broken(error)
+        },
+      )
   }
 
-  /** Rejects with TIMEOUT when `answer` takes longer than the members behind this one may. */
-  within<T>(answer: Promise<T>, sync: boolean): Promise<T> {
-    const timeoutMs = this.timeoutMs(sync)
+  /**
+   * Resolves when this member's part and that of all behind it are done. Those behind are given up on (CHAIN_BROKEN)
+   * when they are slower than this one: nothing came from them for a while after `own`. When all are slow, all wait.
+   */
+  async join(own: Promise<unknown>, behind: Promise<unknown> | undefined, sync: boolean): Promise<void> {
+    if (behind === undefined) await own
+    else await Promise.all([own, Promise.race([behind, this.#silence(own, behind, sync)])])
+  }
+
+  /** Rejects when nothing was heard for too long; resolves with `behind` at the latest. */
+  async #silence(own: Promise<unknown>, behind: Promise<unknown>, sync: boolean): Promise<void> {
+    await settled(own)
+    const limitMs = (sync ? SYNC_MS : PUSH_MS) + HOP_MS * (this.hopsLeft - 1)
+    const doneMs = this.#clock.nowMs()
     return new Promise((resolve, reject) => {
-      const timer = this.#clock.after(timeoutMs, () => {
-        reject(new DfsError('TIMEOUT', `${formatServer(this.next!.server)} did not answer within ${timeoutMs} ms`))
+      let timer: Timer | undefined
+      const look = () => {
+        const silentMs = this.#clock.nowMs() - Math.max(doneMs, this.#answeredMs)
+        if (silentMs < limitMs) {
+          timer = this.#clock.after(limitMs - silentMs, look)
+          return
+        }
+        const message = `no answer for ${Math.round(silentMs)} ms`
+        reject(this.#broken(new DfsError('TIMEOUT', message)))
+      }
+      look()
+      settled(behind).then(() => {
+        timer?.cancel()
+        resolve()
       })
-      answer.then(resolve, reject).finally(() => timer.cancel())
     })
   }
 

@@ -24,7 +24,7 @@ import { passPiece } from './pieces.ts'
 import { checksumOf, readBlocks } from './reader.ts'
 import type { RecordEntry } from './record-index.ts'
 import type { Replica } from './replica.ts'
-import { Route } from './route.ts'
+import { CHAIN_CALL_MS, Route } from './route.ts'
 import { digestAt, fence, seal } from './sealing.ts'
 
 /** Bytes of reads under way at most: then BUSY. */
@@ -104,9 +104,9 @@ export class ChunkService {
         ? undefined
         : route.forward((connection) => {
             const encoded = Message.openChunk.request.encode(body)
-            return connection.call(Message.openChunk.number, encoded, { timeoutMs: route.timeoutMs(false) })
+            return connection.call(Message.openChunk.number, encoded, { timeoutMs: CHAIN_CALL_MS })
           })
-    await Promise.all([growing.files, behind])
+    await route.join(growing.files, behind, false)
     return {}
   }
 
@@ -170,8 +170,8 @@ export class ChunkService {
     const flow: Flow = this.#flows.of(request.connection)
     this.streams++
     try {
-      const { own, behind } = passPiece(data, piece, flow, route, message, body, sync, onArrived)
-      await Promise.all([own, behind])
+      const { own, behind } = passPiece(data, piece, flow, route, message, body, onArrived)
+      await route.join(own, behind, sync)
     } finally {
       this.streams--
     }
@@ -187,9 +187,9 @@ export class ChunkService {
         ? undefined
         : route.forward((connection) => {
             const encoded = Message.commit.request.encode({ ...body, serial })
-            return connection.call(Message.commit.number, encoded, { timeoutMs: route.timeoutMs(body.sync) })
+            return connection.call(Message.commit.number, encoded, { timeoutMs: CHAIN_CALL_MS })
           })
-    await Promise.all([own, behind])
+    await route.join(own, behind, body.sync)
     growing.committed = Math.max(growing.committed, body.length)
     this.#store.counters.commits++
     return { length: growing.committed }
@@ -256,10 +256,9 @@ export class ChunkService {
         route.next === undefined
           ? undefined
           : route.forward((connection) => {
-              const options = { timeoutMs: route.timeoutMs(sync) }
-              return connection.call(Message.appendBatch.number, encoded, options)
+              return connection.call(Message.appendBatch.number, encoded, { timeoutMs: CHAIN_CALL_MS })
             })
-      await Promise.all([commit(), behind])
+      await route.join(commit(), behind, sync)
     }
     growing.committed = Math.max(growing.committed, end)
     return {}

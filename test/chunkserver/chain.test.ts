@@ -1,8 +1,9 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { crc32 } from '../../src/base/crc32.ts'
+import type { ClusterId } from '../../src/base/ids.ts'
 import type { Connection } from '../../src/rpc/connection.ts'
-import type { Allocation } from '../../src/wire/messages.ts'
+import { type Allocation, Message } from '../../src/wire/messages.ts'
 import { simSeeds, swarmOptions } from '../sim/options.ts'
 import { SimWorld } from '../sim/world.ts'
 import { ask, Cluster, codeOf, openChunk, readRange, WRITER } from './cluster-fixture.ts'
@@ -263,6 +264,73 @@ test('a shared chunk is full at its size, and no record is split', () =>
       await codeOf(ask(connection, 'appendShared', { ...body, sequence: 1 }, Buffer.from('x'))),
       'INVALID_ARGUMENT',
     )
+  }))
+
+test('a member that stops answering is named, the last one before those in front of it, within seconds', () =>
+  inCluster(28, async (cluster, world) => {
+    const allocation = cluster.allocation(handleOf(1), [1, 2, 3])
+    const connection = await cluster.connect(1)
+    await Promise.all([openChunk(connection, allocation), ...pushPieces(connection, allocation, [10_000])])
+    world.machine('cs3').pauseMachine()
+    const startMs = world.nowMs
+    const errors = await Promise.all(
+      pushPieces(connection, allocation, [10_000, 10_000], 10_000).map((pushed) =>
+        pushed.catch((error: unknown) => error),
+      ),
+    )
+    for (const error of errors) {
+      const { code, detail } = error as { code: string; detail: { server: string } }
+      assert.is(code, 'CHAIN_BROKEN')
+      assert.is(detail.server, 'cs-3')
+    }
+    assert.ok(world.nowMs - startMs < 9000, `${world.nowMs - startMs} ms`)
+    world.machine('cs3').resume()
+    await world.sleep(500)
+  }))
+
+test('when every disk is slow the writer waits, and no chain breaks', () =>
+  inCluster(29, async (cluster, world) => {
+    const allocation = cluster.allocation(handleOf(1), [1, 2, 3])
+    const connection = await cluster.connect(1)
+    await openChunk(connection, allocation)
+    for (const name of ['cs1', 'cs2', 'cs3']) {
+      const { options } = world.machine(name).disk
+      options.slowFactor = 8000 / options.latencyMsMax
+    }
+    await Promise.all(pushPieces(connection, allocation, [10_000, 10_000, 10_000]))
+    for (const name of ['cs1', 'cs2', 'cs3']) world.machine(name).disk.options.slowFactor = 1
+  }))
+
+test('bytes that do not match their checksum count nowhere and end the connection', () =>
+  inCluster(30, async (cluster) => {
+    const allocation = cluster.allocation(handleOf(1), [1, 2, 3])
+    const { handle } = allocation
+    const connection = await cluster.connect(1)
+    await Promise.all([openChunk(connection, allocation), ...pushPieces(connection, allocation, [10_000])])
+    const body = Message.pushPiece.request.encode({ handle, version: 1, offset: 10_000 })
+    const options = { data: [bytesAt(1, 10_000, 50_000)], dataCrc: 12345 }
+    const code = await codeOf(connection.call(Message.pushPiece.number, body, options))
+    assert.ok(['BAD_FRAME', 'CONNECTION_LOST'].includes(code), code)
+    assert.not(connection.isOpen)
+    const again = await cluster.connect(1)
+    await cluster.world.sleep(100)
+    await ask(again, 'pushPiece', { handle, version: 1, offset: 10_000 }, bytesAt(1, 10_000, 100))
+    for (const server of [1, 2, 3]) {
+      const facts = await cluster.master.fence(server, handle)
+      assert.is(facts.length, 10_100)
+      assert.is(facts.digest, crc32(bytesAt(1, 0, 10_100)))
+    }
+  }))
+
+test('a request for a chunk of another cluster, or by no member, is refused', () =>
+  inCluster(31, async (cluster) => {
+    const connection = await cluster.connect(1)
+    const allocation = cluster.allocation(handleOf(1), [2, 3])
+    assert.is(await codeOf(openChunk(connection, allocation)), 'WRONG_DISK')
+    const clusterId = 'ffffffffffffffffffffffffffffffff' as ClusterId
+    assert.is(await codeOf(ask(connection, 'openChunk', { clusterId, allocation })), 'WRONG_CLUSTER')
+    const push = { handle: handleOf(5), version: 1, offset: 0 }
+    assert.is(await codeOf(ask(connection, 'pushPiece', push, Buffer.alloc(10))), 'NO_SUCH_REPLICA')
   }))
 
 test.run()
