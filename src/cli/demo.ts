@@ -3,7 +3,6 @@
 
 import os from 'node:os'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import fs from 'fs-extra'
 import { formatBytes, formatDuration } from '../base/units.ts'
 import { type DemoCluster, dfs, startCluster } from './demo/commands.ts'
@@ -58,7 +57,7 @@ async function main(args: readonly string[]): Promise<number> {
 /** What is stored: a directory. A single file is put into one of its own, as a link to the same bytes. */
 async function sourceOf(args: readonly string[], scratch: string): Promise<string> {
   const given = args.find((argument) => !argument.startsWith('--'))
-  const source = path.resolve(given ?? fileURLToPath(new URL('../node_modules', builtPlace())))
+  const source = given === undefined ? await ownPackages() : path.resolve(given)
   const stats = await fs.stat(source)
   if (stats.isDirectory()) return source
   const directory = path.join(scratch, 'source')
@@ -66,9 +65,14 @@ async function sourceOf(args: readonly string[], scratch: string): Promise<strin
   return directory
 }
 
-/** This file as if it lay in dist/, where the bundle is: the sources are one directory deeper. */
-function builtPlace(): string {
-  return import.meta.url.replace(/\/src\/cli\/demo\.ts$/, '/dist/demo.js').replace(/\/chunks\/[^/]*$/, '/demo.js')
+/** The packages beside this program, or above it: some hundred megabytes that every checkout has. */
+async function ownPackages(): Promise<string> {
+  for (let directory = import.meta.dirname; ; directory = path.dirname(directory)) {
+    const candidate = path.join(directory, 'node_modules')
+    if (await fs.pathExists(candidate)) return candidate
+    if (directory === path.dirname(directory))
+      throw new Error('no node_modules here: say what to store, npm run demo -- PATH')
+  }
 }
 
 async function tour(cluster: DemoCluster, source: string, scratch: string, signal: AbortSignal): Promise<void> {

@@ -14,6 +14,10 @@ const startMsMax = 20_000
 const verbMsMax = 60_000
 
 let programs: string | undefined
+const removedAtExit: string[] = []
+process.on('exit', () => {
+  for (const directory of removedAtExit) fs.removeSync(directory)
+})
 
 /** The directory of the bundled programs, made once for each test process and removed with it. */
 export function buildPrograms(): string {
@@ -21,7 +25,7 @@ export function buildPrograms(): string {
   const directory = path.join(root, '.cache', `programs-${process.pid}`)
   const build = spawnSync(process.execPath, ['src/build.mjs', '--no-types', '--out', directory], { cwd: root })
   if (build.status !== 0) throw new Error(`the programs can't be built:\n${build.stdout}${build.stderr}`)
-  process.on('exit', () => fs.removeSync(directory))
+  removedAtExit.push(directory)
   programs = directory
   return directory
 }
@@ -29,7 +33,7 @@ export function buildPrograms(): string {
 /** A new temporary directory, removed when the process ends. */
 export function scratchDirectory(parent = os.tmpdir()): string {
   const directory = fs.mkdtempSync(path.join(parent, 'dfs-test-'))
-  process.on('exit', () => fs.removeSync(directory))
+  removedAtExit.push(directory)
   return directory
 }
 
@@ -83,16 +87,21 @@ export class Daemon {
       if (found) return found
       if (!this.isRunning) throw new Error(`ended without "${name}":\n${this.text.join('\n')}`)
       if (Date.now() > late) throw new Error(`no "${name}" after ${timeoutMs} ms:\n${this.text.join('\n')}`)
-      await new Promise<void>((resolve) => {
-        const wake = () => {
-          clearTimeout(timer)
-          this.#waiting.delete(wake)
-          resolve()
-        }
-        const timer = setTimeout(wake, 100)
-        this.#waiting.add(wake)
-      })
+      await this.next()
     }
+  }
+
+  /** Resolves with the next line, the end, or after a moment. */
+  next(): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        clearTimeout(timer)
+        this.#waiting.delete(wake)
+        resolve()
+      }
+      const timer = setTimeout(wake, 100)
+      this.#waiting.add(wake)
+    })
   }
 
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<number> {
@@ -199,6 +208,13 @@ export class Cluster {
     await cluster.startMaster()
     const count = options.chunkservers ?? 3
     await Promise.all(Array.from({ length: count }, (_, index) => cluster.startChunkserver(index)))
+    return cluster
+  }
+
+  /** A cluster that something else runs: only verbs can be used. */
+  static at(address: string): Cluster {
+    const cluster = new Cluster({})
+    cluster.address = address
     return cluster
   }
 
