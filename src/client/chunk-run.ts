@@ -13,16 +13,17 @@
 
 import { assert } from '../base/assert.ts'
 import { crc32, crc32Combine, crc32Combiner } from '../base/crc32.ts'
-import { DfsError } from '../base/errors.ts'
-import { type ClusterId, formatHandle, type ServerId } from '../base/ids.ts'
+import { DfsError, type ErrorCode } from '../base/errors.ts'
+import { type ClusterId, formatHandle, formatServer, type ServerId } from '../base/ids.ts'
 import { PIECE_BYTES } from '../base/limits.ts'
-import { MINUTE_MS, MiB } from '../base/units.ts'
+import { MINUTE_MS, MiB, SECOND_MS } from '../base/units.ts'
 import type { Timer } from '../io/clock.ts'
 import type { Connection } from '../rpc/connection.ts'
 import type { Allocation, RequestOf } from '../wire/messages.ts'
 import type { Core } from './core.ts'
 import type { Piece } from './pieces.ts'
-import { asFault, isPassing, serverNamed } from './retry.ts'
+import { silentMembers } from './probe.ts'
+import { asFault, serverNamed } from './retry.ts'
 
 export type SealClaim = RequestOf<'commitFile'>['seals'][number]
 
@@ -46,7 +47,20 @@ interface Sent {
 const SYNC_BYTES = 16 * MiB
 /** Calls have no deadline of their own that matters: the run as a whole watches for progress. */
 const CALL_MS = 10 * MINUTE_MS
-const CONNECT_MS_MAX = 4000
+const CONNECT_MS_MAX = 3 * SECOND_MS
+
+/** So many times the first patience without any answer, and the chunk is left though all its members live. */
+const STALLS_MAX = 3
+/** Faults that are the primary's when nobody is named. */
+const PRIMARYS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'CONNECTION_LOST',
+  'UNAVAILABLE',
+  'BAD_FRAME',
+  'BUSY',
+  'NOT_READY',
+  'DISK_FULL',
+  'DISK_FAILED',
+])
 
 const combinePiece = crc32Combiner(PIECE_BYTES)
 
@@ -74,8 +88,12 @@ export class ChunkRun {
   #isOver = false
   #progressMs: number
   #watchdog: Timer | undefined
+  #silent: readonly ServerId[] = []
 
-  /** @param stallMs  without any answer for so long while one is due: TIMEOUT */
+  /**
+   * @param stallMs  without any answer for so long while one is due, each member is asked whether it lives: TIMEOUT when
+   *                 one is silent; when all live they are waited for, three times as long in all
+   */
   constructor(core: Core, allocation: Allocation, stallMs: number, events: RunEvents) {
     this.#core = core
     this.allocation = allocation
@@ -171,11 +189,12 @@ export class ChunkRun {
   }
 
   /** The members to blame for `fault`. */
-  suspects(fault: DfsError): ServerId[] {
+  suspects(fault: DfsError): readonly ServerId[] {
+    if (this.#silent.length > 0) return this.#silent
     const named = serverNamed(fault)
     if (named !== undefined) return [named]
     const primary = this.allocation.members[0]
-    const isPrimarys = isPassing(fault) || fault.code === 'DISK_FULL' || fault.code === 'DISK_FAILED'
+    const isPrimarys = PRIMARYS.has(fault.code)
     return primary !== undefined && isPrimarys ? [primary.server] : []
   }
 
@@ -268,18 +287,39 @@ export class ChunkRun {
   #watch(): void {
     if (this.#watchdog !== undefined) return
     if (this.#inFlight === 0) this.#progress()
-    const look = (): void => {
-      this.#watchdog = undefined
-      if (this.#isOver || (this.#ackedBytes === this.#sentBytes && !this.#isCommitting)) return
-      const leftMs = this.#progressMs + this.#stallMs - this.#core.io.clock.nowMs()
-      if (leftMs > 0) this.#watchdog = this.#core.io.clock.after(Math.ceil(leftMs), look)
-      else {
-        const chunk = formatHandle(this.allocation.handle)
-        const words = `chunk ${chunk}: no answer from its chain for ${Math.round(this.#stallMs)} ms`
-        this.#fail(new DfsError('TIMEOUT', words, { handle: chunk }))
-      }
+    this.#watchdog = this.#core.io.clock.after(this.#stallMs, () => this.#look(this.#stallMs))
+  }
+
+  /** @param patienceMs  silence of the chain that is borne before somebody is asked */
+  #look(patienceMs: number): void {
+    this.#watchdog = undefined
+    if (this.#isOver || (this.#ackedBytes === this.#sentBytes && !this.#isCommitting)) return
+    const { clock } = this.#core.io
+    const silentMs = clock.nowMs() - this.#progressMs
+    if (silentMs >= STALLS_MAX * this.#stallMs) this.#stalled(silentMs)
+    else if (silentMs < patienceMs) {
+      // There was an answer since: back to the first patience.
+      const nextMs = silentMs < this.#stallMs ? this.#stallMs : patienceMs
+      this.#watchdog = clock.after(Math.ceil(nextMs - silentMs), () => this.#look(nextMs))
+    } else {
+      const nextMs = patienceMs + this.#stallMs
+      this.#watchdog = clock.after(this.#stallMs, () => this.#look(nextMs))
+      this.#probe(silentMs).catch((error: unknown) => this.#fail(asFault(error)))
     }
-    this.#watchdog = this.#core.io.clock.after(this.#stallMs, look)
+  }
+
+  async #probe(silentMs: number): Promise<void> {
+    const silent = await silentMembers(this.#core, this.allocation, this.#stop.signal)
+    if (this.#isOver || silent.length === 0) return
+    this.#silent = silent
+    this.#stalled(silentMs)
+  }
+
+  #stalled(silentMs: number): void {
+    const chunk = formatHandle(this.allocation.handle)
+    const who = this.#silent.length === 0 ? 'its chain' : this.#silent.map(formatServer).join(', ')
+    const words = `chunk ${chunk}: no answer from ${who} for ${Math.round(silentMs)} ms`
+    this.#fail(new DfsError('TIMEOUT', words, { handle: chunk }))
   }
 
   #fail(fault: DfsError): void {

@@ -30,7 +30,8 @@ const WINDOW_BYTES = 8 * MiB
 const HELD_BYTES_MAX = 40 * MiB
 /** Of the durable ones, the last that could be sent once more. */
 const KEPT_BYTES = 8 * MiB
-const STALL_MS_MAX = 10 * SECOND_MS
+/** A chain without any answer for so long is looked into; at most a fifth of the writer's patience. */
+const STALL_MS_MAX = 5 * SECOND_MS
 /** A server that failed is avoided for so long: a chunk on fewer servers than the goal costs more than one more try. */
 const AVOID_MS = 15 * SECOND_MS
 /** Seals that one request may carry. */
@@ -243,7 +244,7 @@ export class ChunkStream {
   }
 
   #begin(allocation: Allocation): ChunkRun {
-    const stallMs = Math.min(STALL_MS_MAX, Math.max(1, this.#patience.timeoutMs / 3))
+    const stallMs = Math.min(STALL_MS_MAX, Math.max(1, this.#patience.timeoutMs / 5))
     return new ChunkRun(this.#core, allocation, stallMs, this.#events)
   }
 

@@ -39,12 +39,21 @@ export class Masters {
   }
 
   /** Asks something that changes nothing, or that is the same when it happens twice. Errors: as the message's, TIMEOUT, ABORTED. */
-  async ask<K extends MessageName>(name: K, request: RequestOf<K>, patience: Patience): Promise<ReplyOf<K>> {
+  ask<K extends MessageName>(name: K, request: RequestOf<K>, patience: Patience): Promise<ReplyOf<K>> {
+    return this.askWith(name, () => request, patience)
+  }
+
+  /** `ask` with a request that is made anew for every repetition. @param makeRequest  given the number of tries before */
+  async askWith<K extends MessageName>(
+    name: K,
+    makeRequest: (attempt: number) => RequestOf<K>,
+    patience: Patience,
+  ): Promise<ReplyOf<K>> {
     let last: DfsError | undefined
     for (let attempt = 0; ; attempt++) {
       const timeoutMs = this.#leftMs(patience, last)
       try {
-        return await this.#once(name, request, patience, timeoutMs)
+        return await this.#once(name, makeRequest(attempt), patience, timeoutMs)
       } catch (error) {
         last = this.#judge(error, patience)
         if (!isMasterRetriable(last)) throw last

@@ -15,21 +15,28 @@ import { MiB, SECOND_MS } from '../base/units.ts'
 import type { Connection } from '../rpc/connection.ts'
 import type { Allocation } from '../wire/messages.ts'
 import type { Core } from './core.ts'
+import { endOfPatience } from './masters.ts'
 import { Patience, Waiters } from './patience.ts'
 import type { Extent } from './placed.ts'
+import { silentMembers } from './probe.ts'
 import { asFault, backoffMs, dropFault, isPassing, serverNamed } from './retry.ts'
 import type { Session } from './session.ts'
 
 const APPENDS_MAX = 256
 const IN_FLIGHT_BYTES_MAX = 16 * MiB
-const APPEND_MS_MAX = 10 * SECOND_MS
+/** One append: then another chunk is tried; at most a fifth of the caller's patience. */
+const APPEND_MS_MAX = 6 * SECOND_MS
 const AVOID_MS = 15 * SECOND_MS
+/** One request for a chunk, made for whoever waits; they ask again as long as their own patience lasts. */
+const LEND_MS = 1 * SECOND_MS
 const LANE = 'pack'
 
 interface Lent {
   readonly allocation: Allocation
   /** Where its chain was told of the chunk. */
   told: Connection | undefined
+  /** It has failed somebody: resolves when who is to blame is known and another one was asked for. */
+  left: Promise<void> | undefined
 }
 
 export class Packer {
@@ -90,20 +97,30 @@ export class Packer {
     patience: Patience,
   ): Promise<Extent> {
     let last: DfsError | undefined
-    for (let attempt = 0; ; attempt++) {
-      patience.check(last)
-      const session = this.#core.sessions.current()
-      const lent = await this.#borrow(goal, session, patience)
-      try {
-        const extent = await this.#append(lent, slices, length, crc, session, patience)
-        patience.progress()
-        return extent
-      } catch (error) {
-        last = asFault(error)
-        if (last.code === 'ABORTED') throw last
-        this.#leave(goal, lent.allocation, last, session)
-        if (last.code !== 'CHUNK_FULL') await patience.sleep(backoffMs(attempt, this.#core.io.entropy), last)
+    try {
+      for (let attempt = 0; ; attempt++) {
+        patience.check(last)
+        const session = this.#core.sessions.current()
+        let lent: Lent | undefined
+        try {
+          lent = await this.#borrow(goal, session, patience)
+          const extent = await this.#append(lent, slices, length, crc, session, patience)
+          patience.progress()
+          return extent
+        } catch (error) {
+          const fault = asFault(error)
+          if (fault.code === 'ABORTED' || (lent === undefined && !fault.retriable)) throw fault
+          // That time is up says less than what kept us waiting.
+          if (last === undefined || patience.leftMs > 0) last = fault
+          if (lent !== undefined) {
+            lent.left ??= this.#leave(goal, lent.allocation, fault, session)
+            await this.#share(lent.left, patience)
+          }
+          if (fault.code !== 'CHUNK_FULL') await patience.sleep(backoffMs(attempt, this.#core.io.entropy), last)
+        }
       }
+    } catch (error) {
+      throw endOfPatience(error, last)
     }
   }
 
@@ -120,7 +137,7 @@ export class Packer {
     const { handle, version } = allocation
     const primary = allocation.members[0]
     if (primary === undefined) throw new DfsError('UNAVAILABLE', `chunk ${formatHandle(handle)} has no members`)
-    const timeoutMs = patience.capMs(Math.min(APPEND_MS_MAX, Math.max(1, patience.timeoutMs / 3)))
+    const timeoutMs = patience.capMs(Math.min(APPEND_MS_MAX, Math.max(1, patience.timeoutMs / 5)))
     const { signal } = patience
     const connection = await links.chunkserver(primary.address, LANE, timeoutMs, signal)
     let opening: Promise<unknown> | undefined
@@ -150,18 +167,25 @@ export class Packer {
     }
   }
 
-  /** Not there any more: others of this client must not try it again, and the master must know of the fault. */
-  #leave(goal: number, allocation: Allocation, fault: DfsError, session: Session): void {
+  /** Others of this client must not try it again, and the master must know of the fault. */
+  async #leave(goal: number, allocation: Allocation, fault: DfsError, session: Session): Promise<void> {
     const { handle, members } = allocation
-    this.forget(goal, handle)
-    if (fault.code === 'CHUNK_FULL' || fault.code === 'CHUNK_SEALED') return
-    const named = serverNamed(fault) ?? (isPassing(fault) ? members[0]?.server : undefined)
-    const suspects = named === undefined ? [] : [named]
+    const isOver = fault.code === 'CHUNK_FULL' || fault.code === 'CHUNK_SEALED'
+    const suspects = isOver ? [] : await this.#suspects(allocation, fault, members[0]?.server)
     for (const server of suspects) this.#avoid.set(server, this.#core.io.clock.nowMs() + AVOID_MS)
+    this.forget(goal, handle)
+    if (isOver) return
     const reason = `${fault.code}: ${fault.message}`.slice(0, 500)
     const patience = new Patience(this.#core.io.clock, { signal: this.#core.closing, timeoutMs: AVOID_MS })
     // Nobody here waits for the seal: the bytes go elsewhere.
     this.#core.masters.ask('sealChunk', { session: session.id, handle, suspects, reason }, patience).catch(dropFault)
+  }
+
+  async #suspects(allocation: Allocation, fault: DfsError, primary: ServerId | undefined): Promise<ServerId[]> {
+    const named = serverNamed(fault)
+    if (named !== undefined) return [named]
+    if (fault.code === 'TIMEOUT') return await silentMembers(this.#core, allocation, this.#core.closing)
+    return isPassing(fault) && primary !== undefined ? [primary] : []
   }
 
   async #borrow(goal: number, session: Session, patience: Patience): Promise<Lent> {
@@ -171,17 +195,17 @@ export class Packer {
   }
 
   /** Many wait for one answer; each no longer than its own patience. */
-  async #share(lending: Promise<Lent>, patience: Patience): Promise<Lent> {
+  async #share<T>(answer: Promise<T>, patience: Patience): Promise<T> {
     let isSettled = false
     const waiters = new Waiters(this.#core.io.clock)
     const settle = (): void => {
       isSettled = true
       waiters.wake()
     }
-    lending.then(settle, settle)
+    answer.then(settle, settle)
     await Promise.resolve()
     while (!isSettled) await waiters.wait(patience)
-    return await lending
+    return await answer
   }
 
   #renew(goal: number, notHandle: ChunkHandle): void {
@@ -189,7 +213,7 @@ export class Packer {
   }
 
   #ask(goal: number, notHandle: ChunkHandle | undefined, session: Session): Promise<Lent> {
-    const patience = new Patience(this.#core.io.clock, { signal: this.#core.closing })
+    const patience = new Patience(this.#core.io.clock, { signal: this.#core.closing, timeoutMs: LEND_MS })
     const lending = this.#lend(goal, notHandle, session, patience).catch((error: unknown) => {
       // The next who needs one asks anew.
       if (this.#lent.get(goal) === lending) this.#lent.delete(goal)
@@ -201,11 +225,14 @@ export class Packer {
 
   async #lend(goal: number, notHandle: ChunkHandle | undefined, session: Session, patience: Patience): Promise<Lent> {
     for (let attempt = 0; ; attempt++) {
-      const avoid = attempt === 0 ? this.#avoided() : []
       try {
-        const request = { session: session.id, goal, avoid, notHandle }
-        const { allocation } = await this.#core.masters.ask('packingChunk', request, patience)
-        return { allocation, told: undefined }
+        const { allocation } = await this.#core.masters.askWith(
+          'packingChunk',
+          // Whom we would rather avoid is better than nobody.
+          (tries) => ({ session: session.id, goal, avoid: tries === 0 ? this.#avoided() : [], notHandle }),
+          patience,
+        )
+        return { allocation, told: undefined, left: undefined }
       } catch (error) {
         // It was sealed while the answer was made.
         const fault = asFault(error)

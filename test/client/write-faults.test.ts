@@ -130,6 +130,9 @@ test('fewer servers than the minimum: the write waits for its patience and names
       assert.match(error.message, /cs-1|cs-2/)
       assert.ok(fixture.world.nowMs - startMs < 2600, `${fixture.world.nowMs - startMs} ms`)
       assert.is(error.detail.timedOut, true)
+      const small = await rejects(fixture.client.writeFile('/s', Buffer.alloc(10), { timeoutMs: 2000 }), 'NO_SERVERS')
+      assert.match(small.message, /cs-1|cs-2/)
+      assert.ok(fixture.world.nowMs - startMs < 5200, `${fixture.world.nowMs - startMs} ms`)
     },
     { master: { deadAfterMs: 1000 } },
   )
