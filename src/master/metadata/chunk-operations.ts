@@ -111,8 +111,14 @@ export function addHold(state: MetadataState, session: SessionId, inode: InodeId
   const holds = state.sessionTable.get(session)?.holds
   assert(holds !== undefined, 'a chunk for an unknown session')
   const held = holds.get(inode)
-  if (held === undefined) holds.set(inode, new Set([handle]))
-  else held.add(handle)
+  if (held !== undefined) {
+    held.add(handle)
+    return
+  }
+  holds.set(inode, new Set([handle]))
+  const holders = state.holders.get(inode)
+  if (holders === undefined) state.holders.set(inode, new Set([session]))
+  else holders.add(session)
 }
 
 /** Seals an open chunk; the owner who closed its file before loses it now. */
@@ -152,6 +158,13 @@ export function releaseHolds(state: MetadataState, session: SessionId, inode: In
   }
 }
 
+/** Ends every writer's hold of a file that is no more. */
+export function releaseAllHolds(state: MetadataState, inode: InodeId): void {
+  const holders = state.holders.get(inode)
+  if (holders === undefined) return
+  for (const session of [...holders].sort((a, b) => a - b)) releaseHolds(state, session, inode)
+}
+
 /** Takes the owner off a chunk, and the chunk off the session's holds. */
 export function releaseOwner(state: MetadataState, handle: ChunkHandle): void {
   const owner = state.chunks.owners.get(handle)
@@ -161,7 +174,11 @@ export function releaseOwner(state: MetadataState, handle: ChunkHandle): void {
   const held = session?.holds.get(owner.inode)
   assert(session !== undefined, 'an owner without a session')
   assert(held?.delete(handle) === true, 'an owner without a hold')
-  if (held.size === 0) session.holds.delete(owner.inode)
+  if (held.size > 0) return
+  session.holds.delete(owner.inode)
+  const holders = state.holders.get(owner.inode)
+  assert(holders?.delete(owner.session) === true, 'a hold that its file does not know')
+  if (holders.size === 0) state.holders.delete(owner.inode)
 }
 
 export function addReference(state: MetadataState, handle: ChunkHandle, length: number): void {

@@ -2,9 +2,9 @@
 //
 // Source: GFS §4.1, §4.4.
 
-import type { InodeId } from '../../base/ids.ts'
+import type { ChunkHandle, InodeId } from '../../base/ids.ts'
 import { ROOT_INODE } from '../../base/ids.ts'
-import { ATTRIBUTES_BYTES_MAX, NAME_BYTES_MAX } from '../../base/limits.ts'
+import { ATTRIBUTES_BYTES_MAX, NAME_BYTES_MAX, ROWS_PER_RECORD_MAX } from '../../base/limits.ts'
 import { splitPath } from '../../base/path.ts'
 import type { OperationOf, Outcome } from '../operations.ts'
 import { checkInode, newInode } from './files.ts'
@@ -155,16 +155,34 @@ export function setAttributes(state: MetadataState, op: OperationOf<'setAttribut
   if (refusal !== undefined) return refusal
   const attributes = changedAttributes(state, place.inode, op.attributes ?? [])
   if ('ok' in attributes) return attributes
+  const isDirectory = state.inodes.isDirectory(row)
+  const changesGoal = !isDirectory && op.goal !== undefined && op.goal !== present.goal
+  if (changesGoal && state.inodes.extentCount(row) > ROWS_PER_RECORD_MAX) {
+    return no('LIMIT_EXCEEDED', `${path}: a new goal for over ${ROWS_PER_RECORD_MAX} extents`, { path })
+  }
   if (context.dry) return ACCEPTABLE
 
+  if (changesGoal) setGoals(state, row, profile.goal === 0 ? state.goal : profile.goal)
   const number = state.profiles.use(profile)
   state.profiles.drop(state.inodes.profile(row))
   state.inodes.setProfile(row, number)
   if (op.mtimeMs !== undefined) state.inodes.setMtimeMs(row, op.mtimeMs)
   if (op.attributes !== undefined) putAttributes(state, place.inode, row, attributes)
   state.inodes.setCtimeMs(row, context.time.wallMs)
-  const isDirectory = state.inodes.isDirectory(row)
   return yes(place.inode, isDirectory ? 0 : state.inodes.size(row), state.inodes.contentVersion(row))
+}
+
+/** Gives a file's chunks its new goal. A chunk that other files name too is only ever raised: they may need it. */
+function setGoals(state: MetadataState, row: number, goal: number): void {
+  const own = new Map<ChunkHandle, number>()
+  for (let i = 0; i < state.inodes.extentCount(row); i++) {
+    const { handle } = state.inodes.extent(row, i)
+    if (handle !== 0) own.set(handle, (own.get(handle) ?? 0) + 1)
+  }
+  for (const [handle, extents] of own) {
+    const chunk = state.chunks.row(handle)
+    if (extents === state.chunks.references(chunk) || state.chunks.goal(chunk) < goal) state.chunks.setGoal(chunk, goal)
+  }
 }
 
 /** Keeps the attributes of an inode, ordered by name; none takes the row away. */

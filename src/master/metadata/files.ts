@@ -35,6 +35,9 @@ import {
 import type { MetadataState } from './state.ts'
 import { dropInode, moveToTrash } from './trash.ts'
 
+/** Files without a name that a session may have at a time: one more is LIMIT_EXCEEDED. */
+export const SESSION_UNNAMED_MAX = 16_384
+
 export function putFile(state: MetadataState, op: OperationOf<'putFile'>, context: Context): Outcome {
   const { publish, extents } = op
   const place = checkPublish(state, publish)
@@ -57,6 +60,9 @@ export function putFile(state: MetadataState, op: OperationOf<'putFile'>, contex
 export function openFile(state: MetadataState, op: OperationOf<'openFile'>, context: Context): Outcome {
   const refusal = checkInode(state, op.inode) ?? checkMembers(state, op.members, 0)
   if (refusal !== undefined) return refusal
+  if ((state.sessionTable.get(op.by.session)?.unnamed.size ?? 0) >= SESSION_UNNAMED_MAX) {
+    return no('LIMIT_EXCEEDED', `the session has ${SESSION_UNNAMED_MAX} files open that have no name yet: close some`)
+  }
   if (context.dry) return ACCEPTABLE
   const { session } = op.by
   const inode = newInode(state, false, op.inode, 0, context)

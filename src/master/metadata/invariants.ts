@@ -137,6 +137,10 @@ function checkHolders(state: MetadataState): void {
       assert(state.unnamed.get(inode) === session.id, `inode ${inode} without a name`)
     unnamed += session.unnamed.size
     for (const [inode, handles] of session.holds) {
+      assert(
+        state.holders.get(inode)?.has(session.id) === true,
+        `inode ${inode} does not know its holder ${session.id}`,
+      )
       assert(handles.size > 0, 'an empty hold')
       for (const handle of handles) {
         const owner = state.chunks.owners.get(handle)
@@ -146,6 +150,11 @@ function checkHolders(state: MetadataState): void {
     }
   }
   assert(holds === state.chunks.owners.size, 'an owner without a session')
+  for (const [inode, holders] of state.holders) {
+    assert(holders.size > 0, `inode ${inode}: no holder left`)
+    for (const id of holders)
+      assert(state.sessionTable.get(id)?.holds.has(inode) === true, `inode ${inode}: holder ${id}`)
+  }
   assert(unnamed === state.unnamed.size, 'a file without a name or a session')
   for (const handle of state.chunks.owners.keys())
     assert(state.hasChunk(handle), `an owner of chunk ${handle}, which is gone`)

@@ -14,7 +14,7 @@ import { DAY_MS } from '../../base/units.ts'
 import type { OperationOf, Outcome, Requester } from '../operations.ts'
 import { releaseOwner, settle } from './chunk-operations.ts'
 import { dropUnnamed } from './files.ts'
-import { ACCEPTABLE, type Context, DONE, isWhole, no, PENDING } from './outcome.ts'
+import { ACCEPTABLE, type Context, DONE, isWhole, no } from './outcome.ts'
 import type { MetadataState, Session } from './state.ts'
 
 /** How long, in cluster time, an ended session is remembered. */
@@ -48,7 +48,9 @@ export function answerOfTable(state: MetadataState, by: Requester): Outcome | un
       `request ${request} lies below the session's floor ${known.floor}: its reply is forgotten`,
     )
   }
-  if (state.job !== undefined && state.job.by.session === session && state.job.by.request === request) return PENDING
+  if (state.job !== undefined && state.job.by.session === session && state.job.by.request === request) {
+    return no('FILE_BUSY', `request ${request} is under way: its reply comes when the copy ends`)
+  }
   if (known.replies.size >= SESSION_REPLIES_MAX && repliesAbove(known, floor) >= SESSION_REPLIES_MAX) {
     return no('BUSY', `${SESSION_REPLIES_MAX} replies of this session wait for its floor to move`)
   }

@@ -145,6 +145,8 @@ export class MetadataState {
   /** Removed trees in the order of their removal. */
   readonly trashTable = new Map<number, TrashEntry>()
   readonly trashOf = new Map<InodeId, number>()
+  /** Sessions that hold chunks of a file: what `Session.holds` says, by inode. */
+  readonly holders = new Map<InodeId, Set<SessionId>>()
   /** Trash that is due whatever its age, under (0, id); ids that are gone are skipped. */
   readonly trashDue = new DueHeap()
   job: Job | undefined

@@ -9,7 +9,7 @@ import type { InodeId } from '../../base/ids.ts'
 import { ROWS_PER_RECORD_MAX } from '../../base/limits.ts'
 import { directoryPart } from '../../base/path.ts'
 import type { OperationOf, Outcome } from '../operations.ts'
-import { forget, nextDueChunk } from './chunk-operations.ts'
+import { forget, nextDueChunk, releaseAllHolds } from './chunk-operations.ts'
 import { dropTail } from './extents.ts'
 import { TRASH_INODE } from './inode-table.ts'
 import { ACCEPTABLE, type Context, DONE, no, yes } from './outcome.ts'
@@ -158,6 +158,7 @@ function purge(state: MetadataState, entry: TrashEntry, rows: number, context: C
 export function dropInode(state: MetadataState, inode: InodeId): void {
   const row = state.inodes.row(inode)
   if (state.inodes.isDirectory(row)) state.names.forgetPaths()
+  else releaseAllHolds(state, inode)
   state.profiles.drop(state.inodes.profile(row))
   if (state.inodes.hasAttributes(row)) state.attributes.delete(inode)
   state.inodes.delete(inode, row)

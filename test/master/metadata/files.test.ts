@@ -299,6 +299,39 @@ test('setAttributes checks every field, and keeps what it does not name', () => 
   checkInvariants(harness.state)
 })
 
+test('a new goal reaches the chunks: those of this file alone exactly, shared ones only upward', () => {
+  const harness = new Harness()
+  const own = harness.packing()
+  const both = harness.packing()
+  harness.put('/f', [extent(own, 0, 1), extent(both, 0, 1), extent(own, 5, 1)])
+  harness.put('/g', [extent(both, 1, 1)])
+  const goals = (): number[] => [own, both].map((handle) => harness.state.chunk(handle)!.goal)
+  for (const [goal, expected] of [
+    [5, [5, 5]],
+    [2, [2, 5]],
+    [0, [3, 5]],
+  ] as const) {
+    harness.clientOk({ kind: 'setAttributes', path: '/f', goal })
+    assert.equal(goals(), expected)
+  }
+})
+
+test('the chunks of a purged file do not stay with the session that wrote it', () => {
+  const harness = new Harness()
+  const { inode, handle } = harness.open()
+  const seals = [{ handle, length: 5, digest: 1 }]
+  const publish = { path: '/f', overwrite: false }
+  harness.clientOk({ ...commit, inode, extents: [extent(handle, 0, 5)], seals, publish })
+  const [tail] = harness.clientOk({ kind: 'allocateChunk', inode, members: MEMBERS, seals: [] }) as [ChunkHandle]
+  harness.clientOk({ kind: 'remove', path: '/f', what: 'file', now: true })
+  assert.is(harness.state.chunk(handle)!.owner, 1)
+  harness.collect()
+  assert.not(harness.state.hasChunk(handle))
+  harness.seal(tail, 0)
+  assert.not(harness.state.hasChunk(tail))
+  checkInvariants(harness.state)
+})
+
 test('a refused operation leaves every byte of the state as it was, but for its session', () => {
   const harness = new Harness()
   harness.put('/f')
