@@ -111,7 +111,7 @@ for (const isSealed of [true, false]) {
   })
 
   test(`any bit of the meta file of ${name} chunk flipped: right bytes or an error`, async () => {
-    for (let seed = 0; seed < 40; seed++) {
+    for (let seed = 0; seed < 25; seed++) {
       const world = await stored(100 + seed, isSealed)
       const { disk } = world.machine('cs1')
       disk.flipBit(meta, world.random.below(disk.readFile(meta).length), world.random.below(8))

@@ -14,7 +14,7 @@ import { simSeeds, swarmOptions } from '../sim/options.ts'
 import { SimWorld } from '../sim/world.ts'
 import { allocationOf, appendBatch, bytesAt, handleOf, openStore, pushAndCommit } from './store-fixture.ts'
 
-const SEEDS = simSeeds(150)
+const SEEDS = simSeeds(80)
 
 interface Outcome {
   /** Acknowledged as flushed, and as synced. */
@@ -85,6 +85,11 @@ async function check(world: SimWorld, outcome: Outcome, least: number, isShared:
   assert.is(answer.inLife, false)
   assert.is(answer.length, replica.length)
   assert.is(answer.digest, crc32(bytesAt(1, 0, replica.length)))
+  if (outcome.sealed || world.random.chance(0.5)) return
+  // What a restarted replica proves, perhaps from the page cache alone, is sealed: then it must last.
+  await seal(store, { handle: handleOf(1), version: 1, ...answer })
+  outcome.sealed = true
+  outcome.synced = answer.length
 }
 
 async function torture(seed: number, power: boolean, isShared: boolean, syncIsNothing = false): Promise<void> {
