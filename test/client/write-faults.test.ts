@@ -8,16 +8,16 @@ import { MiB } from '../../src/base/units.ts'
 import { type Fixture, rejects, withCluster } from './cluster-fixture.ts'
 import type { FakeChunkserver } from './fake-chunkserver.ts'
 
-const small = { master: { chunkBytes: 4 * MiB } }
+const small = { master: { chunkBytes: 2 * MiB } }
 
-/** Writes 14 MiB in odd cuts, calls `fault` on the way, and reads them back. */
-async function writesThrough(fixture: Fixture, fault: () => void, afterBytes = 5 * MiB): Promise<void> {
+/** Writes 6 MiB in odd cuts, calls `fault` on the way, and reads them back. */
+async function writesThrough(fixture: Fixture, fault: () => void, afterBytes = 3 * MiB): Promise<void> {
   const { client, world } = fixture
-  const bytes = world.random.bytes(14 * MiB)
+  const bytes = world.random.bytes(6 * MiB)
   const writer = client.createWriter('/file')
   let isDone = false
-  for (let at = 0; at < bytes.length; at += 300_007) {
-    await writer.write(bytes.subarray(at, at + 300_007))
+  for (let at = 0; at < bytes.length; at += 150_007) {
+    await writer.write(bytes.subarray(at, at + 150_007))
     if (at < afterBytes || isDone) continue
     isDone = true
     fault()
@@ -92,7 +92,7 @@ test('the master may be killed and come back in the middle of a write', async ()
             fixture.master.crash(false)
             fixture.world.after(1500, () => void fixture.master.restart())
           },
-          fixture.world.random.below(9 * MiB),
+          fixture.world.random.below(5 * MiB),
         ),
       small,
     )
