@@ -141,7 +141,10 @@ export class MasterLink {
       { clock: io.clock, network: io.network, hello, expect: { roles: ['master'] }, handlers, onBug },
       address,
       CONNECT_MS,
-      () => this.#wake?.(),
+      (closed) => {
+        // One that was refused ends a moment after it failed: that must not cut the wait before the next try short.
+        if (closed === this.#connection) this.#wake?.()
+      },
     )
     if (this.#isClosed) return connection.close()
     this.#connection = connection

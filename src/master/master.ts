@@ -18,12 +18,13 @@ import { CensusTaker } from './census.ts'
 import { Locations } from './cluster/locations.ts'
 import { Servers } from './cluster/servers.ts'
 import { change, type Handler, type MasterContext, replyNumber } from './context.ts'
+import { checkHistory, historyOf } from './history.ts'
 import type { MetadataState } from './metadata/state.ts'
 import { PackingChunks } from './packing.ts'
 import { placeChunk } from './place.ts'
 import { type ProposalLog, Proposer } from './proposer.ts'
 import { Replicas } from './replicas.ts'
-import { chunkserverHandlers, historyOf } from './requests/chunkservers.ts'
+import { chunkserverHandlers } from './requests/chunkservers.ts'
 import { fileHandlers } from './requests/files.ts'
 import { namespaceHandlers } from './requests/namespace.ts'
 import { reportHandlers } from './requests/reports.ts'
@@ -73,12 +74,15 @@ export class Master {
       clock,
       logger,
       members: (handle) => state.chunkMembers(handle),
+      namedBytes: (handle) => state.chunk(handle)?.liveBytes ?? 0,
       sealed: (handle) => {
         const chunk = state.chunk(handle)
         return chunk?.state === 'sealed' ? { length: chunk.length, digest: chunk.digest } : undefined
       },
-      fence: (handle, { server, directory, life }) =>
-        ask(server, 'fence', { handle, directory, life, history: historyOf(this.context) }),
+      fence: async (handle, { server, directory, life }) => {
+        checkHistory(this.context)
+        return ask(server, 'fence', { handle, directory, life, history: historyOf(this.context) })
+      },
       propose: (operation) => this.proposer.propose(operation),
       gaveUp: (handle, members) => {
         givenUp.count++

@@ -3,12 +3,14 @@
 import type { ServerId } from '../base/ids.ts'
 import { hostOf, type ServerView } from './cluster/servers.ts'
 import type { MasterContext } from './context.ts'
+import { checkHistory } from './history.ts'
 import { tooFewServers } from './packing.ts'
 import { type Placement, type PlacementServer, placeReplicas } from './plan/placement.ts'
 import { minimumReplicas } from './settings.ts'
 
 /** Members for one new chunk. NO_SERVERS, naming every server that was passed over, when fewer than the minimum can. */
 export function placeChunk(context: MasterContext, goal: number, avoid: Iterable<ServerId>): Placement {
+  checkHistory(context)
   const { state, settings, random, servers } = context
   const minimum = minimumReplicas(goal, settings)
   const placement = placeReplicas(placementServers(context), goal, minimum, state.chunkBytes, new Set(avoid), random)

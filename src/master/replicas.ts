@@ -49,7 +49,6 @@ export class Replicas {
     const { state, locations } = this.#context
     const { handle, directory } = facts
     this.#reporting.get(server.id)?.add(handle)
-    this.#quarantined.get(server.id)?.delete(handle)
     if (facts.state === 'gone') {
       locations.delete(handle, directory)
       return
@@ -58,7 +57,8 @@ export class Replicas {
     if (verdict === 'delete') this.#order(server.id, orderOf('delete', facts))
     if (verdict === 'quarantine') this.#quarantine(server, facts)
     const chunk = state.chunk(handle)
-    if (!chunk) {
+    if (chunk) this.#quarantined.get(server.id)?.delete(handle)
+    else {
       // Known once, and orders to delete are held back: the next report brings it again.
       if (verdict === 'keep') this.#wantsReport.add(server.id)
       return
@@ -102,7 +102,7 @@ export class Replicas {
     const { locations, servers } = this.#context
     for (const { directory } of locations.of(handle)) {
       const server = servers.serverOfDirectory(directory)
-      if (server) this.#order(server.id, { kind: 'delete', handle, version: 0, length: 0, digest: 0, indexDigest: 0 })
+      if (server) this.#order(server.id, { ...gone, handle })
     }
     locations.forget(handle)
   }
@@ -159,6 +159,9 @@ export class Replicas {
     return this.#context.state.chunkMembers(handle)?.some((member) => member.directory === directory) ?? false
   }
 }
+
+/** The chunk has left the table for good: a replica of it goes whatever its version. */
+const gone = { kind: 'delete', version: 2 ** 32 - 1, length: 0, digest: 0, indexDigest: 0 } as const
 
 function orderOf(kind: 'delete' | 'quarantine', facts: ReplicaFacts): Order {
   return {

@@ -29,6 +29,8 @@ export interface SealerPorts {
   readonly logger: Logger
   /** Members of an open chunk; undefined when it is sealed or not in the table. */
   members(handle: ChunkHandle): readonly Member[] | undefined
+  /** Bytes of the chunk that files name. */
+  namedBytes(handle: ChunkHandle): number
   /** What the log says of a sealed chunk; undefined: open or unknown. */
   sealed(handle: ChunkHandle): SealFacts | undefined
   /** Sends one fence; rejects when the member can't be reached now. */
@@ -90,7 +92,7 @@ export class Sealer {
       const turn = this.#askRound(handle, members, answers, asked)
       const fenced: FencedMember[] = members.map((member) => ({ member, answer: answers.get(member) }))
       const elapsedMs = clock.nowMs() - startMs
-      const decision = decideSeal(fenced, elapsedMs, GRACE_MS, SEAL_PATIENCE_MS)
+      const decision = decideSeal(fenced, this.#ports.namedBytes(handle), elapsedMs, GRACE_MS, SEAL_PATIENCE_MS)
       if (decision.kind === 'seal') {
         const facts = await this.#log(handle, decision)
         if (decision.givenUp.length > 0) this.#ports.gaveUp(handle, decision.givenUp)

@@ -7,6 +7,7 @@ import { SESSION_SILENCE_MS } from '../base/limits.ts'
 import { MINUTE_MS } from '../base/units.ts'
 import type { Timer } from '../io/clock.ts'
 import type { MasterContext } from './context.ts'
+import { newerServer } from './history.ts'
 import { garbageDue } from './metadata/trash.ts'
 import { placeableCount } from './place.ts'
 import { garbageDueBefore } from './plan/garbage.ts'
@@ -65,6 +66,7 @@ export class Upkeep {
 
   /** Open chunks that can't go on: a member is lost or restarted, the writers are gone, or more replicas can be had. */
   #sealOrphans(): void {
+    if (newerServer(this.#context)) return
     const { state, sealer } = this.#context
     const placeable = placeableCount(this.#context)
     for (const handle of state.openChunks()) {

@@ -94,7 +94,8 @@ export class SimWorld {
         await new Promise<void>((resolve) => setImmediate(resolve))
         if (this.#failure !== undefined) throw this.#failure
         if (outcome !== undefined) return outcome.value
-        this.#runActions()
+        // What an action resolved gets its turn before time goes on.
+        if (this.#runActions()) continue
         if (this.eventCount >= this.options.eventsMax) throw new Error(`more than ${this.eventCount} events`)
         if (!this.scheduler.step()) throw new Error('nothing is left to happen, and the run has not ended')
       }
@@ -147,13 +148,17 @@ export class SimWorld {
     this.#lastDeathEvent = this.eventCount
   }
 
-  #runActions(): void {
+  /** @returns whether any ran */
+  #runActions(): boolean {
+    let hasRun = false
     for (let index = 0; index < this.#atEvent.length; index++) {
       const entry = this.#atEvent[index]!
       if (entry.count > this.eventCount) continue
       this.#atEvent.splice(index--, 1)
       entry.action()
+      hasRun = true
     }
+    return hasRun
   }
 
   #report(error: unknown): SimFailure {

@@ -39,6 +39,8 @@ export interface ServerView {
   queuedBytes: number
   /** The highest log index that a master has ever shown it, as it said when it joined. */
   seenLogIndex: number
+  /** Where this master's log ended when it joined. */
+  joinLogIndex: number
   /** New chunks placed here since its last heartbeat: load that it can't have told yet. */
   recentPlacements: number
 }
@@ -95,6 +97,7 @@ export class Servers {
       streams: 0,
       queuedBytes: 0,
       seenLogIndex: 0,
+      joinLogIndex: 0,
       recentPlacements: 0,
     }
     this.#servers.set(id, server)

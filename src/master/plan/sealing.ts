@@ -42,10 +42,13 @@ export type SealDecision =
  * member in its life answers, only restarted ones can tell, and the longest proof counts, after all have answered or
  * patience (`patienceMs`) is over.
  *
+ * @param namedBytes  bytes of the chunk that files name: all of them were synced, so a proof of fewer means that one with
+ *                    more is missing, and is waited for
  * @param elapsedMs  since the first fence was sent
  */
 export function decideSeal(
   members: readonly FencedMember[],
+  namedBytes: number,
   elapsedMs: number,
   graceMs: number,
   patienceMs: number,
@@ -62,10 +65,13 @@ export function decideSeal(
   }
   if (!hasAll && elapsedMs < patienceMs) return { kind: 'wait' }
   if (answers.length === 0) return { kind: 'wait' }
-  const silent = members.filter(({ answer }) => !answer).map(({ member }) => member)
+  const longest = answers.reduce((best, answer) => (answer.length > best.length ? answer : best))
+  const isShort = longest.length < namedBytes
+  if (isShort && elapsedMs < patienceMs) return { kind: 'wait' }
+  const givenUp = isShort ? members : members.filter(({ answer }) => !answer)
   return sealAt(
-    answers.reduce((longest, answer) => (answer.length > longest.length ? answer : longest)),
-    silent,
+    longest,
+    givenUp.map(({ member }) => member),
   )
 }
 

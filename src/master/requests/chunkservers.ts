@@ -3,20 +3,24 @@
 import { DfsError } from '../../base/errors.ts'
 import type { ServerId } from '../../base/ids.ts'
 import { ORDER_VALID_MS } from '../../base/limits.ts'
-import type { History, RequestOf } from '../../wire/messages.ts'
+import type { RequestOf } from '../../wire/messages.ts'
 import type { ServerView } from '../cluster/servers.ts'
 import { type Asker, change, type Handlers, type MasterContext, replyNumber } from '../context.ts'
+import { historyOf, isRolledBack } from '../history.ts'
 import type { Replicas } from '../replicas.ts'
 
 export function chunkserverHandlers(replicas: Replicas) {
   return {
     join: async (context, request, asker) => {
       await refuseDuplicate(context, request)
+      // Before anything is logged for this join: a record more must not make a shorter log look long enough.
+      const logIndex = context.state.lastIndex
       const id = await register(context, request)
       const server = context.servers.join(id, request, asker.connection, context.clock.nowMs())
       server.seenLogIndex = request.seenLogIndex
+      server.joinLogIndex = logIndex
       const history = historyOf(context)
-      if (isRolledBack(server, history)) {
+      if (isRolledBack(context, server)) {
         context.logger.error(
           { event: 'rolled-back', server: id, seen: request.seenLogIndex, logIndex: history.logIndex },
           'a chunkserver has seen more history than this log has: restore the log, or run `dfs admin accept-rollback`',
@@ -38,7 +42,7 @@ export function chunkserverHandlers(replicas: Replicas) {
         heartbeatMs: context.settings.heartbeatMs,
         history,
         validMs: ORDER_VALID_MS,
-        orders: isRolledBack(server, history) ? [] : replicas.takeOrders(server.id),
+        orders: isRolledBack(context, server) ? [] : replicas.takeOrders(server.id),
         wantReport: replicas.wantsReport(server.id),
       }
     },
@@ -61,15 +65,6 @@ export function chunkserverHandlers(replicas: Replicas) {
       return {}
     },
   } satisfies Handlers
-}
-
-export function historyOf({ state }: MasterContext): History {
-  return { logIndex: state.lastIndex, rollbackLostIndex: state.rollbackLostIndex }
-}
-
-/** The server has seen history that this log does not have, and nobody has accepted its loss. */
-export function isRolledBack(server: ServerView, history: History): boolean {
-  return server.seenLogIndex > history.logIndex && server.seenLogIndex > history.rollbackLostIndex
 }
 
 function serverOf(context: MasterContext, asker: Asker): ServerView {

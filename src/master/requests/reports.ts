@@ -6,6 +6,7 @@ import { formatServer, HOLE, LINEAGE_COUNT } from '../../base/ids.ts'
 import { VERSION } from '../../base/version.ts'
 import type { CensusTaker } from '../census.ts'
 import { change, type Handlers, type MasterContext } from '../context.ts'
+import { isRolledBack } from '../history.ts'
 import { factsOf, fileAt } from '../lookup.ts'
 import type { Replicas } from '../replicas.ts'
 
@@ -92,7 +93,7 @@ async function report(context: MasterContext, census: CensusTaker, replicas: Rep
             usedBytes: directory.usedBytes,
             freeBytes: directory.freeBytes,
           })),
-          seesMoreHistory: server.seenLogIndex > state.lastIndex && server.seenLogIndex > state.rollbackLostIndex,
+          seesMoreHistory: isRolledBack(context, server),
         }
       }),
       // Known from the log, not heard of since this master started.

@@ -15,9 +15,9 @@ function held(length: number, inLife = true): FenceAnswer {
   return { exists: true, inLife, length, digest: length * 7, indexDigest: 0 }
 }
 
-function decide(answers: readonly (FenceAnswer | undefined)[], elapsedMs: number) {
+function decide(answers: readonly (FenceAnswer | undefined)[], elapsedMs: number, namedBytes = 0) {
   const members = answers.map((answer, index) => ({ member: member(index), answer }))
-  return decideSeal(members, elapsedMs, GRACE_MS, PATIENCE_MS)
+  return decideSeal(members, namedBytes, elapsedMs, GRACE_MS, PATIENCE_MS)
 }
 
 const cases: readonly [
@@ -61,6 +61,15 @@ for (const [claim, answers, elapsedMs, expected] of cases) {
     if (decision.kind === 'seal') assert.is(decision.digest, decision.length * 7, 'digest is of the same answer')
   })
 }
+
+test('proofs shorter than what files name are not believed before patience is over', () => {
+  const short = [held(10, false), held(12, false), held(0, false)]
+  assert.is(decide(short, PATIENCE_MS - 1, 20).kind, 'wait')
+  const decision = decide(short, PATIENCE_MS, 20)
+  assert.ok(decision.kind === 'seal')
+  assert.is(decision.length, 12)
+  assert.is(decision.givenUp.length, 3, 'and the loss is said')
+})
 
 test('members given up on are named', () => {
   const decision = decide([held(10, false), undefined, held(20, false)], PATIENCE_MS)
