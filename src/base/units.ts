@@ -1,3 +1,5 @@
+// Units: bytes and milliseconds as plain numbers, and as people write and read them.
+
 export const KiB = 1024
 export const MiB = 1024 * KiB
 export const GiB = 1024 * MiB

@@ -87,6 +87,8 @@ export class Transfer {
       bytesPerSecond: Math.round((this.#bytes * 1000) / ms),
     }
     await this.#context.out.document(summary, () => {
+      // Where nothing could be done, what went wrong has been said.
+      if (summary.failed > 0 && summary.files === 0) return ''
       const rate = `${formatBytes(summary.bytesPerSecond)}/s`
       const faults = summary.failed > 0 ? `, ${summary.failed} failed` : ''
       return `${verb} ${summary.files} files, ${formatBytes(summary.bytes)} in ${formatDuration(ms)} (${rate})${faults}`
@@ -116,7 +118,8 @@ async function openProgress(): Promise<Progress> {
     etaBuffer: 50,
   })
   let total = 0
-  bar.start(0, 0, { moved: '0 B', all: '?', files: 0 })
+  // A total of 0 would be drawn as finished.
+  bar.start(1, 0, { moved: '0 B', all: '?', files: 0 })
   return {
     grow: (bytes) => {
       total += bytes
