@@ -20,7 +20,9 @@
 import { assert } from '../../base/assert.ts'
 
 const PAGE = 4096
-const SLAB_PAGES = 32
+const SLAB_SHIFT = 5
+const SLAB_PAGES = 2 ** SLAB_SHIFT
+const SLAB_MASK = SLAB_PAGES - 1
 /** Byte offset of the first slot. */
 const SLOTS = 20
 /** Fields of a page's header, as indexes of 16-bit words. */
@@ -223,7 +225,7 @@ export class ByteTree {
     let page = this.#freePages.pop()
     if (page === undefined) {
       page = this.#pagesUsed++
-      if (page % SLAB_PAGES === 0) {
+      if ((page & SLAB_MASK) === 0) {
         const slab = new ArrayBuffer(SLAB_PAGES * PAGE)
         this.#slabs8.push(Buffer.from(slab))
         this.#slabs16.push(new Uint16Array(slab))
@@ -246,11 +248,11 @@ export class ByteTree {
   }
 
   #field(page: number, field: number): number {
-    return this.#slabs16[Math.floor(page / SLAB_PAGES)]![(page % SLAB_PAGES) * (PAGE / 2) + field]!
+    return this.#slabs16[page >>> SLAB_SHIFT]![(page & SLAB_MASK) * (PAGE / 2) + field]!
   }
 
   #setField(page: number, field: number, value: number): void {
-    this.#slabs16[Math.floor(page / SLAB_PAGES)]![(page % SLAB_PAGES) * (PAGE / 2) + field] = value
+    this.#slabs16[page >>> SLAB_SHIFT]![(page & SLAB_MASK) * (PAGE / 2) + field] = value
   }
 
   #link(page: number, field: number): number {
@@ -263,8 +265,8 @@ export class ByteTree {
   }
 
   #value(page: number, slot: number): number {
-    const bytes = this.#slabs8[Math.floor(page / SLAB_PAGES)]!
-    const at = (page % SLAB_PAGES) * PAGE + this.#field(page, SLOT + slot)
+    const bytes = this.#slabs8[page >>> SLAB_SHIFT]!
+    const at = (page & SLAB_MASK) * PAGE + this.#field(page, SLOT + slot)
     return (
       bytes[at]! +
       bytes[at + 1]! * 2 ** 8 +
@@ -289,9 +291,9 @@ export class ByteTree {
 
   /** The slot of `key` (then `#found`), or where it would go. */
   #search(page: number, key: Uint8Array, keyBytes: number): number {
-    const words = this.#slabs16[Math.floor(page / SLAB_PAGES)]!
-    const bytes = this.#slabs8[Math.floor(page / SLAB_PAGES)]!
-    const base = (page % SLAB_PAGES) * PAGE
+    const words = this.#slabs16[page >>> SLAB_SHIFT]!
+    const bytes = this.#slabs8[page >>> SLAB_SHIFT]!
+    const base = (page & SLAB_MASK) * PAGE
     const header = base / 2
     const count = words[header + COUNT]!
     const prefixBytes = words[header + PREFIX]!
@@ -331,8 +333,8 @@ export class ByteTree {
 
   /** Copies the whole key of an entry. @returns its bytes */
   #copyKey(page: number, slot: number, to: Buffer): number {
-    const slab = Math.floor(page / SLAB_PAGES)
-    return copyKey(this.#slabs8[slab]!, this.#slabs16[slab]!, (page % SLAB_PAGES) * PAGE, slot, to)
+    const slab = page >>> SLAB_SHIFT
+    return copyKey(this.#slabs8[slab]!, this.#slabs16[slab]!, (page & SLAB_MASK) * PAGE, slot, to)
   }
 
   /** Bytes that the page's content needs. */
@@ -361,15 +363,15 @@ export class ByteTree {
   }
 
   #setValue(page: number, slot: number, value: number): void {
-    const at = (page % SLAB_PAGES) * PAGE + this.#field(page, SLOT + slot)
-    this.#slabs8[Math.floor(page / SLAB_PAGES)]!.writeUIntLE(value, at, VALUE_BYTES)
+    const at = (page & SLAB_MASK) * PAGE + this.#field(page, SLOT + slot)
+    this.#slabs8[page >>> SLAB_SHIFT]!.writeUIntLE(value, at, VALUE_BYTES)
   }
 
   /** Puts an entry at a slot of this page. @returns false when it does not fit */
   #place(page: number, slot: number, key: Uint8Array, keyBytes: number, value: number): boolean {
-    const bytes = this.#slabs8[Math.floor(page / SLAB_PAGES)]!
-    const words = this.#slabs16[Math.floor(page / SLAB_PAGES)]!
-    const base = (page % SLAB_PAGES) * PAGE
+    const bytes = this.#slabs8[page >>> SLAB_SHIFT]!
+    const words = this.#slabs16[page >>> SLAB_SHIFT]!
+    const base = (page & SLAB_MASK) * PAGE
     const header = base / 2
     const count = words[header + COUNT]!
     if (count === 0) {
@@ -413,17 +415,17 @@ export class ByteTree {
   }
 
   #toScratch(page: number): void {
-    const base = (page % SLAB_PAGES) * PAGE
-    this.#slabs8[Math.floor(page / SLAB_PAGES)]!.copy(this.#scratch8, 0, base, base + PAGE)
+    const base = (page & SLAB_MASK) * PAGE
+    this.#slabs8[page >>> SLAB_SHIFT]!.copy(this.#scratch8, 0, base, base + PAGE)
   }
 
   readonly #moved = Buffer.alloc(PAGE)
 
   /** Appends entries `from` .. `to - 1` of the scratch page to `page`, which is empty or has this very prefix. */
   #fill(page: number, from: number, to: number, prefixBytes: number): void {
-    const bytes = this.#slabs8[Math.floor(page / SLAB_PAGES)]!
-    const words = this.#slabs16[Math.floor(page / SLAB_PAGES)]!
-    const base = (page % SLAB_PAGES) * PAGE
+    const bytes = this.#slabs8[page >>> SLAB_SHIFT]!
+    const words = this.#slabs16[page >>> SLAB_SHIFT]!
+    const base = (page & SLAB_MASK) * PAGE
     const header = base / 2
     const moved = this.#moved
     for (let i = from; i < to; i++) {
@@ -499,8 +501,8 @@ export class ByteTree {
     }
     let bytes = 0
     const half = this.#usedBytes(page) / 2
-    const sizes = this.#slabs8[Math.floor(page / SLAB_PAGES)]!
-    const base = (page % SLAB_PAGES) * PAGE
+    const sizes = this.#slabs8[page >>> SLAB_SHIFT]!
+    const base = (page & SLAB_MASK) * PAGE
     for (let i = 0; i < count; i++) {
       const at = base + this.#field(page, SLOT + i) + VALUE_BYTES
       bytes += entryBytes(sizes[at] === 255 ? 255 + sizes[at + 1]! : sizes[at]!) + 2
@@ -512,8 +514,8 @@ export class ByteTree {
   #sharesPrefix(page: number, key: Uint8Array, keyBytes: number): boolean {
     const prefixBytes = this.#field(page, PREFIX)
     if (keyBytes < prefixBytes) return false
-    const bytes = this.#slabs8[Math.floor(page / SLAB_PAGES)]!
-    const prefix = (page % SLAB_PAGES) * PAGE + PAGE - prefixBytes
+    const bytes = this.#slabs8[page >>> SLAB_SHIFT]!
+    const prefix = (page & SLAB_MASK) * PAGE + PAGE - prefixBytes
     for (let i = 0; i < prefixBytes; i++) if (bytes[prefix + i] !== key[i]) return false
     return true
   }
@@ -530,10 +532,10 @@ export class ByteTree {
   // Removal.
 
   #removeSlot(page: number, slot: number): void {
-    const slab = Math.floor(page / SLAB_PAGES)
+    const slab = page >>> SLAB_SHIFT
     const bytes = this.#slabs8[slab]!
     const words = this.#slabs16[slab]!
-    const base = (page % SLAB_PAGES) * PAGE
+    const base = (page & SLAB_MASK) * PAGE
     const header = base / 2
     const count = words[header + COUNT]!
     const at = base + words[header + SLOT + slot]! + VALUE_BYTES
