@@ -4,6 +4,7 @@
 //   - nothing outlives the verb: whatever ends it, the client is closed and the process ends soon after
 //   - after an interrupt or the deadline a verb has abortMsMax to tidy up (remove its partial file), no more
 
+import { setMaxListeners } from 'node:events'
 import { DfsError } from '../base/errors.ts'
 import type { Client } from '../client/index.ts'
 import type { Io } from '../io/io.ts'
@@ -62,6 +63,8 @@ export async function withinContext(
   work: (context: DfsContext) => Promise<number | undefined>,
 ): Promise<number> {
   const end = new AbortController()
+  // Every call of the library listens to it, hundreds at once; that is no leak.
+  setMaxListeners(0, end.signal)
   const stopListening = listen(end, globals.deadline)
   const out = new Output(globals.json, () => end.abort(new OutputClosed('nobody reads the output')))
   const { nodeIo } = await import('../io/node/io.ts')
