@@ -83,7 +83,7 @@ function residentBytes(): number {
   return process.memoryUsage().rss
 }
 
-const files = Number(process.argv[2] ?? 1_000_000)
+const files = Number(process.argv[2] ?? 2_000_000)
 const { state } = freshState()
 addFiles(state, 0, files / 4)
 const before = residentBytes()

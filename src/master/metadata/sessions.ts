@@ -2,10 +2,9 @@
 //
 // The reply to (session, request) is kept until a later request's floor passes it. An unknown session is opened by its
 // first operation; an ended one is remembered for SESSION_MEMORY_MS of cluster time, up to SESSIONS_ENDED_MAX of them,
-// and refused. A client draws a new random session id when it starts over; one that comes back later than that with an
-// old id is taken for new: its requests up to the last floor it sent are still OUTCOME_UNKNOWN by that floor, and what
-// it sent once and never had answered may then happen a second time. Clients therefore end their sessions themselves
-// after half of SESSION_SILENCE_MS without contact.
+// and refused. What comes under an old id after that would be taken for a new session, and could happen a second time:
+// a client therefore gives up on a request after SESSION_SILENCE_MS and draws a new random session id, so that nothing
+// of a session is on its way a day after its end.
 //
 // Source: Raft dissertation §6.3 (linearizable semantics by client sessions); DESIGN §3.
 
