@@ -207,10 +207,15 @@ export class ChunkStore {
       },
       syncNames: () => directory.syncNames(handle),
       onDiskError: (error) => directory.onDiskError(error),
-      counters: this.counters,
+      onWritten: (bytes) => {
+        this.counters.bytesWritten += bytes
+        this.account(replica, replica.fileBytes + bytes)
+      },
+      onSync: () => {
+        this.counters.syncs++
+      },
     })
-    const replica = new Replica(header, directory, header.version, { kind: 'growing', growing }, false)
-    directory.promisedBytes += header.chunkBytes
+    const replica: Replica = new Replica(header, directory, header.version, { kind: 'growing', growing }, false)
     this.#growingCount++
     this.#add(replica)
     return replica
@@ -222,7 +227,6 @@ export class ChunkStore {
     const { endBytes, crc } = journal.good
     const kept = { sums, index, syncedLength: synced, endBytes, endCrc: crc, hasTornTail: endBytes < journal.endBytes }
     replica.form = { kind: 'kept', kept }
-    replica.directory.promisedBytes -= replica.header.chunkBytes
     this.#growingCount--
     this.account(replica, growing.arrived)
     await growing.close()

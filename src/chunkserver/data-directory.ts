@@ -35,8 +35,6 @@ export class DataDirectory {
   /** Bytes of data files here. */
   usedBytes = 0
   chunkCount = 0
-  /** Bytes that growing chunks may still take. */
-  promisedBytes = 0
   readonly #lock: DiskLock
   readonly #logger: Logger
   readonly #reserveBytes: number
@@ -83,7 +81,7 @@ export class DataDirectory {
 
   /** Bytes that new chunks may take. */
   get freeForChunks(): number {
-    return Math.max(0, this.#freeBytes - this.#reserveBytes - this.promisedBytes)
+    return Math.max(0, this.#freeBytes - this.#reserveBytes)
   }
 
   shardPath(handle: ChunkHandle): string {

@@ -29,7 +29,7 @@ import { MutationOrder } from './mutation-order.ts'
 import { ENTRY_BYTES, type RecordEntry, RecordIndex } from './record-index.ts'
 
 /** A write goes to the disk when so much has gathered, or the piece ends. */
-const WRITE_BYTES = 256 * KiB
+const WRITE_BYTES = 1024 * KiB
 
 /** The two files of a chunk. */
 export interface ChunkFiles {
@@ -45,7 +45,10 @@ export interface GrowingHost {
   syncNames(): Promise<void>
   /** A write or sync failed with this. */
   onDiskError(error: DfsError): void
-  readonly counters: { bytesWritten: number; syncs: number }
+  /** So many bytes were written to the data file. */
+  onWritten(bytes: number): void
+  /** A round of syncs begins. */
+  onSync(): void
 }
 
 /** A piece on its way in. */
@@ -324,7 +327,7 @@ export class Growing {
       .then((files) => files.data.write(slices, position))
       .then(
         () => {
-          for (const slice of slices) this.#host.counters.bytesWritten += slice.length
+          this.#host.onWritten(slices.reduce((sum, slice) => sum + slice.length, 0))
         },
         (error: unknown) => {
           this.#fail(error)
@@ -344,6 +347,13 @@ export class Growing {
   async #describe(serial: number, length: number, entries: readonly RecordEntry[]): Promise<void> {
     const from = this.#journalled
     if (length <= from && entries.length === 0) return
+    if (!this.index.continues(entries)) {
+      const { handle } = this.header
+      const message = `chunk ${formatHandle(handle)}: a batch at ${from} that does not continue the record index, or repeats a record`
+      const error = new DfsError('INVALID_ARGUMENT', message, { handle })
+      this.spoil(error)
+      throw error
+    }
     const first = Math.floor(from / BLOCK_BYTES)
     const sums = length === from ? [] : [...this.sums.slice(first, blockCount(length))]
     if (length < this.sums.length && length % BLOCK_BYTES !== 0) sums[sums.length - 1] = await this.partialSumAt(length)
@@ -367,7 +377,7 @@ export class Growing {
   async #syncOnce(): Promise<void> {
     const target = this.#journalled
     const files = await this.#files
-    this.#host.counters.syncs++
+    this.#host.onSync()
     try {
       this.#names ??= this.#host.syncNames()
       await Promise.all([files.data.sync(), this.#names])

@@ -57,7 +57,7 @@ export class Replica {
   damage: string | undefined
   /** Files were moved away or removed: it is on its way out of the table. */
   isGone = false
-  /** Bytes of the data file, as counted for its directory; not while it grows. */
+  /** Bytes of the data file, as counted for its directory. */
   fileBytes = 0
   #turn: Promise<unknown> = Promise.resolve()
 
