@@ -78,8 +78,6 @@ export class ChunkStream {
   push(piece: Piece): void {
     if (this.#fault !== undefined) throw this.#fault
     assert(!this.#isOver, 'a piece for a stream that has ended')
-    // While nothing was under way no progress could be made.
-    if (this.#heldBytes === 0) this.#patience.progress()
     this.#heldBytes += piece.length
     this.#pending.push(piece)
     this.#pump()
@@ -93,7 +91,6 @@ export class ChunkStream {
 
   /** Resolves when everything pushed is durable on all members of its chunks. Rejects with the fault that ended the stream. */
   async drain(): Promise<void> {
-    if (this.#heldBytes === 0 && this.#recoveries === 0) this.#patience.progress()
     this.#isDraining = true
     this.#pump()
     while (this.#heldBytes > 0 || this.#recoveries > 0) await this.#wait()
@@ -106,9 +103,9 @@ export class ChunkStream {
     return this.#placed.extents()
   }
 
-  /** The log has the extents and these claims. */
-  logged(claims: readonly SealClaim[]): void {
-    this.#placed.clear()
+  /** The log has these extents, the first of `extents()`, and these claims. */
+  logged(extents: readonly Extent[], claims: readonly SealClaim[]): void {
+    this.#placed.drop(extents.reduce((sum, extent) => sum + extent.length, 0))
     this.#forgetClaims(claims)
   }
 
@@ -266,6 +263,8 @@ export class ChunkStream {
     },
     onFault: (run, fault) => {
       if (this.#isOver) return
+      // A chain's own patience may have used up ours; only a fault that follows another without anything between counts.
+      if (this.#failuresInRow === 0) this.#patience.progress()
       this.#recoveries++
       this.#recover(run, fault).then(
         () => {

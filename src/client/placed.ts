@@ -4,6 +4,7 @@
 // shorter, they are sent again. What is no longer kept is merged with its neighbour, so a long file costs one entry a
 // chunk.
 
+import { assert } from '../base/assert.ts'
 import type { ChunkHandle } from '../base/ids.ts'
 import type { extent } from '../wire/messages.ts'
 import type { Infer } from '../wire/schema.ts'
@@ -74,11 +75,15 @@ export class Placed {
     return extents
   }
 
-  /** The log has them all. */
-  clear(): void {
-    this.#entries = []
-    this.#kept = []
-    this.#keptBytes = 0
+  /** The log has the first `bytes` in file order: extents as `extents` gave them, whole. */
+  drop(bytes: number): void {
+    let left = bytes
+    let count = 0
+    while (left > 0) left -= this.#entries[count++]!.length
+    assert(left === 0, 'a part of an extent was logged')
+    const gone = new Set(this.#entries.splice(0, count))
+    this.#kept = this.#kept.filter((entry) => !gone.has(entry))
+    this.#keptBytes = this.#kept.reduce((sum, entry) => sum + entry.length, 0)
   }
 
   #letGo(): void {

@@ -85,7 +85,12 @@ export class ReplicaReader {
           const part = await this.#readFrom(replica, location, range, target, stallMs, patience, last)
           return await this.#withRest(part, handle, range, target, patience, context)
         } catch (error) {
-          last = this.#judge(asFault(error), replica, location, range, patience, context)
+          const fault = asFault(error)
+          // Who had less time than usual is not to blame.
+          if (fault.code === 'TIMEOUT' && patience.leftMs === 0) {
+            throw endOfPatience(describe(fault, replica, handle, range, context), last)
+          }
+          last = this.#judge(fault, replica, location, range, patience, context)
           if (last.code === 'CORRUPT_REPLICA') corrupt++
           if (!isPassing(last)) provenBad++
         }

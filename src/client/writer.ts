@@ -19,6 +19,7 @@ import { crc32 } from '../base/crc32.ts'
 import { DfsError, isDfsError } from '../base/errors.ts'
 import type { InodeId } from '../base/ids.ts'
 import { EXTENTS_PER_REQUEST_MAX, PIECE_BYTES, SMALL_FILE_BYTES_MAX } from '../base/limits.ts'
+import type { SealClaim } from './chunk-run.ts'
 import { ChunkStream } from './chunk-stream.ts'
 import { type Core, change } from './core.ts'
 import type { Packer } from './packer.ts'
@@ -57,6 +58,8 @@ type Purpose =
 
 export const FILE_MODE_DEFAULT = 0o644
 const DONE = Promise.resolve()
+/** Extents in one record: with the seals no more than a request may carry. */
+const EXTENTS_MAX = EXTENTS_PER_REQUEST_MAX - 64
 
 export class Writer {
   readonly path: string
@@ -110,6 +113,8 @@ export class Writer {
     if (this.#isClosing) return Promise.reject(closed(this.path))
     this.#bytesWritten += bytes.length
     if (this.#busy !== undefined) return this.#queue(() => this.#take(bytes))
+    // The caller's own time between two calls is not the cluster's.
+    this.#patience.progress()
     try {
       const waits = this.#take(bytes)
       return waits === undefined ? DONE : this.#queue(() => waits)
@@ -170,8 +175,8 @@ export class Writer {
         this.close().then(() => done(), done)
       },
       destroy: (error, done) => {
-        if (error === null) done(null)
-        else this.abort().then(() => done(error), done)
+        const ended = error === null && this.#isClosing ? DONE : this.abort()
+        ended.then(() => done(error), done)
       },
     })
   }
@@ -197,6 +202,7 @@ export class Writer {
 
   /** Runs `work` after what is under way; a fault ends the writer. */
   #queue(work: () => Promise<void> | undefined): Promise<void> {
+    if (this.#busy === undefined) this.#patience.progress()
     const before = this.#busy ?? DONE
     const mine = before.then(async () => {
       if (this.#fault !== undefined) throw this.#fault
@@ -273,14 +279,17 @@ export class Writer {
     if (tail !== undefined) stream.push(tail)
     for (;;) {
       await stream.drain()
-      const extents = stream.extents()
-      const isNeeded = isLast || extents.length > 0 || (this.#purpose.kind === 'create' && !this.#isNamed)
+      const all = stream.extents()
+      const isNeeded = isLast || all.length > 0 || (this.#purpose.kind === 'create' && !this.#isNamed)
       if (!isNeeded) return
-      const claims = stream.claims(isLast)
+      // One record, or several where a request can't carry all extents: the name comes with the last.
+      const extents = all.slice(0, EXTENTS_MAX)
+      const isEnd = extents.length === all.length
+      const claims = isEnd ? stream.claims(isLast) : []
       try {
-        await this.#log(extents, claims, isLast)
-        stream.logged(claims)
-        return
+        await this.#log(extents, claims, isEnd, isLast && isEnd)
+        stream.logged(extents, claims)
+        if (isEnd) return
       } catch (error) {
         if (!isDfsError(error, 'SEALED_SHORT')) throw error
         stream.sealedShort(error)
@@ -288,42 +297,34 @@ export class Writer {
     }
   }
 
-  /** One record, or several where a request can't carry all extents: the name comes with the last. */
-  async #log(extents: readonly Extent[], seals: ReturnType<ChunkStream['claims']>, isLast: boolean): Promise<void> {
-    const perRequest = EXTENTS_PER_REQUEST_MAX - seals.length
+  async #log(extents: readonly Extent[], seals: readonly SealClaim[], isEnd: boolean, isLast: boolean): Promise<void> {
     const inode = this.#inode!
-    const { masters } = this.#core
-    for (let at = 0; ; at += perRequest) {
-      const part = extents.slice(at, at + perRequest)
-      const isEnd = at + perRequest >= extents.length
-      const partSeals = isEnd ? seals : []
+    const bytes = extents.reduce((sum, extent) => sum + extent.length, 0)
+    if (this.#purpose.kind === 'splice') {
+      const offset = this.#purpose.offset + this.#loggedBytes
       const mtimeMs = this.#options.mtimeMs ?? 0
-      if (this.#purpose.kind === 'splice') {
-        const offset = this.#purpose.offset + this.#loggedBytes
-        if (part.length > 0) {
-          await masters.change(
-            'spliceFile',
-            (by) => ({ by, inode, offset, extents: part, seals: partSeals, mtimeMs }),
-            this.#session!,
-            this.#patience,
-          )
-        }
-        // The chunks were lent for this file: now they are given back.
-        if (isEnd && isLast) await this.#commit([], [], undefined, true)
-      } else {
-        const isNaming = isEnd && this.#purpose.kind === 'create' && !this.#isNamed
-        const publish = isNaming ? { path: this.path, overwrite: this.#purpose.overwrite } : undefined
-        await this.#commit(part, partSeals, publish, isEnd && isLast)
-        if (isNaming) this.#isNamed = true
+      if (bytes > 0) {
+        await this.#core.masters.change(
+          'spliceFile',
+          (by) => ({ by, inode, offset, extents, seals, mtimeMs }),
+          this.#session!,
+          this.#patience,
+        )
       }
-      this.#loggedBytes += part.reduce((sum, extent) => sum + extent.length, 0)
-      if (isEnd) return
+      this.#loggedBytes += bytes
+      // The chunks were lent for this file: now they are given back.
+      if (isLast) await this.#commit([], bytes > 0 ? [] : seals, undefined, true)
+      return
     }
+    const isNaming = isEnd && this.#purpose.kind === 'create' && !this.#isNamed
+    const publish = isNaming ? { path: this.path, overwrite: this.#purpose.overwrite } : undefined
+    await this.#commit(extents, seals, publish, isLast)
+    if (isNaming) this.#isNamed = true
   }
 
   async #commit(
     extents: readonly Extent[],
-    seals: ReturnType<ChunkStream['claims']>,
+    seals: readonly SealClaim[],
     publish: { readonly path: string; readonly overwrite: boolean } | undefined,
     close: boolean,
   ): Promise<void> {

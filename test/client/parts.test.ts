@@ -149,10 +149,19 @@ test('what was placed comes back as extents in file order, merged; what a seal c
     { handle: b, offset: 20, length: 10 },
     { handle: b, offset: 0, length: 20 },
   ])
+  placed.drop(0)
   const cut = placed.takeBeyond(b, 15)
   assert.equal(cut.pieces.map(({ offset }) => offset).sort(), [20, 40])
   assert.is(cut.lost, undefined)
-  assert.equal(placed.takeBeyond(a, 5).lost, { offset: 5, length: 20 })
+  const short = new Placed(10)
+  for (let at = 0; at < 50; at += 10) short.add(piece(at), a, at)
+  assert.equal(short.takeBeyond(a, 5).lost, { offset: 5, length: 40 })
+  placed.add(piece(50), b, 30)
+  placed.drop(20)
+  assert.is(
+    placed.extents().reduce((sum, extent) => sum + extent.length, 0),
+    20,
+  )
 })
 
 test('a session never has more numbers open than the master keeps answers for, and its floor follows the oldest', async () => {

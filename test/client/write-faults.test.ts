@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert'
 import { crc32 } from '../../src/base/crc32.ts'
 import { DfsError } from '../../src/base/errors.ts'
 import { MiB } from '../../src/base/units.ts'
+import { Client } from '../../src/client/client.ts'
 import { type Fixture, rejects, withCluster } from './cluster-fixture.ts'
 import type { FakeChunkserver } from './fake-chunkserver.ts'
 
@@ -158,6 +159,36 @@ test('small files survive a killed primary and a full packing chunk', async () =
     },
     { master: { chunkBytes: MiB } },
   )
+})
+
+test('what the log finds shorter than every server had promised is sent again, as long as it is kept', async () => {
+  // All servers sync the bytes, then lose their end and restart before the master hears of the file.
+  await withCluster(74, async ({ client, world, servers, master }) => {
+    const bytes = world.random.bytes(3 * MiB + 5)
+    const writer = client.createWriter('/file')
+    await writer.write(bytes)
+    await world.sleep(100)
+    const before = servers.map((server) => server.counts.get('commit') ?? 0)
+    world.network.partition('client', 'master')
+    const closing = writer.close()
+    await world.until('all have synced', () =>
+      servers.every((server, i) => (server.counts.get('commit') ?? 0) > before[i]!),
+    )
+    await world.sleep(50)
+    for (const server of servers) {
+      server.kill()
+      for (const chunk of server.disk.chunks.values()) chunk.length = Math.min(chunk.length, MiB + 77)
+      await server.restart()
+    }
+    const other = await Client.connect(world.machine('other').io, { masters: 'master:7400' })
+    await world.sleep(3000)
+    world.network.heal()
+    await closing
+    const read = await other.readFile('/file')
+    assert.is(Buffer.compare(read, bytes), 0)
+    assert.ok(master.node !== undefined)
+    other.close()
+  })
 })
 
 test('a signal, a deadline and close end a write; no half of a file is seen', async () => {
