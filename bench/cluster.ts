@@ -26,6 +26,8 @@ export interface Daemon {
   readonly id: string
   readonly pid: number
   readonly listen: string
+  /** Where /metrics is. */
+  readonly http: string
   /** From the start of the process to its `ready` line. */
   readonly readyMs: number
   /** The fields of its log lines before it was ready. */
@@ -44,9 +46,9 @@ export interface Cluster {
   stop(): Promise<void>
 }
 
-/** Options of Node for every process under test: a profile of each where --profile asked for it. */
-export function nodeOptions(profile: string | undefined): Record<string, string> {
-  return profile === undefined ? {} : { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${path.resolve(profile)}` }
+/** Arguments of Node for every process under test: a profile of each where --profile asked for it. */
+export function nodeArguments(profile: string | undefined): string[] {
+  return profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${path.resolve(profile)}`]
 }
 
 /**
@@ -97,13 +99,12 @@ async function startDaemon(id: string, args: readonly string[], profile: string 
   const ports = ['--listen', '127.0.0.1:0', '--http', '127.0.0.1:0']
   const startMs = performance.now()
   const child = endWithUs(
-    execa(process.execPath, [program, ...args, ...ports, '--stop-with-stdin'], {
+    execa(process.execPath, [...nodeArguments(profile), program, ...args, ...ports, '--stop-with-stdin'], {
       stdin: 'pipe',
       stdout: 'pipe',
       stderr: 'inherit',
       buffer: false,
       reject: false,
-      env: nodeOptions(profile),
     }),
   )
   const pid = child.pid ?? 0
@@ -131,6 +132,7 @@ async function startDaemon(id: string, args: readonly string[], profile: string 
     id,
     pid,
     listen: String(ready.listen),
+    http: String(ready.http),
     readyMs: performance.now() - startMs,
     startLog,
     usage: () => usageOf(pid),

@@ -7,7 +7,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Client } from '../src/client/index.ts'
-import { dist, nodeOptions } from './cluster.ts'
+import { dist, nodeArguments } from './cluster.ts'
 import { type Usage, usageOf } from './processes.ts'
 
 export type Job =
@@ -45,6 +45,7 @@ const filesPerDirectory = 1000
 const MiB = 2 ** 20
 
 export interface LoadClient {
+  readonly pid: number
   run(job: Job): Promise<Done>
   usage(): Usage | undefined
   stop(): Promise<void>
@@ -53,8 +54,7 @@ export interface LoadClient {
 /** @param profile  directory for its CPU profile */
 export async function startClient(master: string, profile?: string): Promise<LoadClient> {
   const child = fork(fileURLToPath(import.meta.url), [master], {
-    execArgv: ['--import', import.meta.resolve('tsx')],
-    env: { ...process.env, ...nodeOptions(profile) },
+    execArgv: ['--import', import.meta.resolve('tsx'), ...nodeArguments(profile)],
   })
   const exited = once(child, 'exit')
   await answer(child, exited)
@@ -63,6 +63,7 @@ export async function startClient(master: string, profile?: string): Promise<Loa
       child.send(job)
       return await answer(child, exited)
     },
+    pid: child.pid ?? 0,
     usage: () => usageOf(child.pid ?? 0),
     stop: async () => {
       child.disconnect()

@@ -32,7 +32,9 @@ export function usageOf(pid: number): Usage | undefined {
 export function watchUsage(pid: number): { stop(): Usage | undefined } {
   let last = usageOf(pid)
   const timer = setInterval(() => {
-    last = usageOf(pid) ?? last
+    const now = usageOf(pid)
+    // One that has ended but was not yet awaited has no memory any more.
+    if (now !== undefined && !Number.isNaN(now.residentBytesMax)) last = now
   }, 20)
   return {
     stop() {

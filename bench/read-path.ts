@@ -11,7 +11,7 @@
 
 import path from 'node:path'
 import { execa } from 'execa'
-import { dist, memory, nodeOptions, startCluster } from './cluster.ts'
+import { dist, memory, nodeArguments, startCluster } from './cluster.ts'
 import type { LimitName } from './limits.ts'
 import { type Job, startClient } from './load.ts'
 import { Bench, readOptions, spent } from './measure.ts'
@@ -91,11 +91,10 @@ async function get(name: string): Promise<void> {
   const startMs = performance.now()
   const args = ['get', '/file', path.join(local, 'file'), '--master', cluster.master]
   const child = endWithUs(
-    execa(process.execPath, [path.join(dist, 'dfs.js'), ...args], {
+    execa(process.execPath, [...nodeArguments(profile), path.join(dist, 'dfs.js'), ...args], {
       stdin: 'ignore',
       stdout: 'ignore',
       stderr: 'inherit',
-      env: nodeOptions(profile),
     }),
   )
   const watch = watchUsage(child.pid ?? 0)

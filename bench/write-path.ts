@@ -10,7 +10,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { execa } from 'execa'
-import { type Cluster, dist, memory, nodeOptions, startCluster } from './cluster.ts'
+import { type Cluster, dist, memory, nodeArguments, startCluster } from './cluster.ts'
 import type { LimitName } from './limits.ts'
 import { type LoadClient, startClient } from './load.ts'
 import { Bench, readOptions, spent } from './measure.ts'
@@ -91,12 +91,15 @@ async function command(
     const before = usageOf(cluster)
     const startMs = performance.now()
     const child = endWithUs(
-      execa(process.execPath, [path.join(dist, 'dfs.js'), ...args, '--master', cluster.master], {
-        stdin: 'ignore',
-        stdout: 'ignore',
-        stderr: 'inherit',
-        env: nodeOptions(profile),
-      }),
+      execa(
+        process.execPath,
+        [...nodeArguments(profile), path.join(dist, 'dfs.js'), ...args, '--master', cluster.master],
+        {
+          stdin: 'ignore',
+          stdout: 'ignore',
+          stderr: 'inherit',
+        },
+      ),
     )
     const watch = watchUsage(child.pid ?? 0)
     await child
