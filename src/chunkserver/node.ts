@@ -301,11 +301,15 @@ class Node implements Chunkserver {
       this.#logger.warn({ server, before: this.#serverId }, `the master calls this server ${formatServer(server)} now`)
     }
     this.#serverId = server
-    await noteServerId(
-      this.#io,
-      this.#directories.filter((directory) => directory.failure === undefined),
-      server,
-    )
+    const directories = this.#directories.filter((directory) => directory.failure === undefined)
+    try {
+      await noteServerId(this.#io, directories, server)
+    } catch (error) {
+      if (!isDfsError(error)) throw error
+      // A full disk must not keep the server out: the master knows it by its identity.
+      const message = `the number ${formatServer(server)} could not be noted: ${error.message}`
+      this.#logger.warn({ code: error.code, server }, message)
+    }
   }
 
   #hello(): Hello {

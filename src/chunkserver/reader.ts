@@ -5,7 +5,7 @@
 //
 // Source: GFS §5.2.
 
-import { crc32 } from '../base/crc32.ts'
+import { crc32, crc32Combine } from '../base/crc32.ts'
 import { DfsError } from '../base/errors.ts'
 import { formatHandle } from '../base/ids.ts'
 import { BLOCK_BYTES, PIECE_BYTES } from '../base/limits.ts'
@@ -91,7 +91,8 @@ export async function checksumOf(
   for (let at = offset; at < offset + length; ) {
     const found = await readBlocks(store, pool, replica, at, offset + length - at)
     const part = found.bytes.subarray(at - found.offset, offset + length - found.offset)
-    digest = crc32(part, digest)
+    const isWhole = part.length === found.bytes.length
+    digest = isWhole ? crc32Combine(digest, found.crc, part.length) : crc32(part, digest)
     at += part.length
     pool.give(found.buffer)
   }

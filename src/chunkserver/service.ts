@@ -38,6 +38,8 @@ interface Place {
   readonly route: Route
   /** At the primary of a shared chunk. */
   readonly appender: Appender | undefined
+  /** Settles when this member and all behind it know of the chunk. */
+  readonly opened: Promise<void>
 }
 
 export interface ServiceOptions {
@@ -96,9 +98,22 @@ export class ChunkService {
     this.#guard.check()
     const replica = this.#store.create(allocation)
     const growing = replica.growing!
-    if (!this.#places.has(growing))
-      this.#places.set(growing, this.#placeOf(replica, growing, allocation, request.connection))
-    const { route } = this.#places.get(growing)!
+    let place = this.#places.get(growing)
+    if (place === undefined) {
+      place = this.#placeOf(replica, growing, body, request.connection)
+      this.#places.set(growing, place)
+    }
+    await place.opened
+    return {}
+  }
+
+  /** Takes the replica's place in its chain and tells the next member, once however often the chunk is opened. */
+  #placeOf(replica: Replica, growing: Growing, body: RequestOf<'openChunk'>, from: Connection): Place {
+    const { allocation } = body
+    const position = allocation.members.findIndex((member) => member.directory === replica.directory.id)
+    const lane = allocation.shared ? `chunk ${formatHandle(replica.handle)}` : this.#laneOf(from)
+    const route = new Route(allocation, position, lane, this.#pool, this.#clock)
+    const isAppender = allocation.shared && route.isPrimary
     const behind =
       route.next === undefined
         ? undefined
@@ -106,21 +121,9 @@ export class ChunkService {
             const encoded = Message.openChunk.request.encode(body)
             return connection.call(Message.openChunk.number, encoded, { timeoutMs: CHAIN_CALL_MS })
           })
-    await route.join(growing.files, behind, false)
-    return {}
-  }
-
-  #placeOf(
-    replica: Replica,
-    growing: Growing,
-    allocation: RequestOf<'openChunk'>['allocation'],
-    from: Connection,
-  ): Place {
-    const position = allocation.members.findIndex((member) => member.directory === replica.directory.id)
-    const lane = allocation.shared ? `chunk ${formatHandle(replica.handle)}` : this.#laneOf(from)
-    const route = new Route(allocation, position, lane, this.#pool, this.#clock)
-    const isAppender = allocation.shared && route.isPrimary
-    return { growing, route, appender: isAppender ? new Appender(growing, route, this.#store.counters) : undefined }
+    const opened = route.join(growing.files, behind, false)
+    const appender = isAppender ? new Appender(growing, route, this.#store.counters) : undefined
+    return { growing, route, appender, opened }
   }
 
   #laneOf(connection: Connection): string {
