@@ -33,6 +33,8 @@ export class Links {
   readonly #chunkservers: ConnectionPool
   #clusterId = ''
   #isClosed = false
+  /** Ends those who wait for a connection. */
+  readonly #opening = new Set<() => void>()
   readonly #penalties = new Map<string, { readonly ms: number; readonly untilMs: number }>()
   readonly #inFlight = new Map<string, number>()
 
@@ -135,6 +137,7 @@ export class Links {
 
   close(): void {
     this.#isClosed = true
+    for (const end of [...this.#opening]) end()
     this.#masters.close()
     this.#chunkservers.close()
   }
@@ -153,6 +156,7 @@ export class Links {
     if (isOpen) return opening
     return new Promise((resolve, reject) => {
       const end = (): void => {
+        this.#opening.delete(onClose)
         timer.cancel()
         signal?.removeEventListener('abort', onAbort)
       }
@@ -160,6 +164,11 @@ export class Links {
         end()
         reject(new DfsError('ABORTED', 'the caller gave up', {}, signal?.reason))
       }
+      const onClose = (): void => {
+        end()
+        reject(new DfsError('ABORTED', 'the client is closed'))
+      }
+      this.#opening.add(onClose)
       const timer = this.#io.clock.after(Math.ceil(timeoutMs), () => {
         end()
         reject(new DfsError('TIMEOUT', `no connection within ${Math.round(timeoutMs)} ms`))

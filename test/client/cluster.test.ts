@@ -4,7 +4,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { crc32 } from '../../src/base/crc32.ts'
 import { isDfsError } from '../../src/base/errors.ts'
-import { KiB, MiB } from '../../src/base/units.ts'
+import { KiB, MINUTE_MS, MiB } from '../../src/base/units.ts'
 import { simSeeds } from '../sim/options.ts'
 import { SimCluster } from '../sim/sim-cluster.ts'
 import { SimWorld } from '../sim/world.ts'
@@ -100,6 +100,30 @@ test('a master that dies after logging and before answering: the change happens 
       client.close()
     })
   }
+})
+
+test('a writer that rests for twenty minutes goes on; a client that rests changes names as before', async () => {
+  const world = new SimWorld(5)
+  await world.run(async () => {
+    const cluster = new SimCluster(world, 3, { heartbeatMs: 2000, deadAfterMs: 20_000 })
+    await cluster.start()
+    const client = await cluster.client()
+    const resting = await cluster.client()
+    await resting.makeDirectory('/d')
+    const bytes = world.random.bytes(900_000)
+    const writer = client.createWriter('/slow')
+    await writer.write(bytes.subarray(0, 400_000))
+    await world.sleep(20 * MINUTE_MS)
+    await writer.write(bytes.subarray(400_000, 800_000))
+    await world.sleep(90_000)
+    await writer.write(bytes.subarray(800_000))
+    await writer.close()
+    assert.is(Buffer.compare(await client.readFile('/slow'), bytes), 0)
+    await resting.rename('/d', '/e')
+    await resting.writeFile('/e/f', bytes.subarray(0, 10))
+    client.close()
+    resting.close()
+  })
 })
 
 test('power fails everywhere in the middle: what close acknowledged is there, byte for byte', async () => {

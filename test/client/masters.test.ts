@@ -1,0 +1,81 @@
+// Finding the masters, and saying honestly what is known of a change when they can't be heard.
+
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { Client } from '../../src/client/client.ts'
+import { rejects, withCluster } from './cluster-fixture.ts'
+
+test('of several addresses the one that answers is found, also when another is gone', async () => {
+  await withCluster(80, async ({ world, connect }) => {
+    world.machine('nobody')
+    const client = await connect({ masters: ['nobody:1', 'master:7400'] })
+    await client.makeDirectory('/d')
+    assert.is(await client.exists('/d'), true)
+    client.close()
+  })
+})
+
+test('a change that was sent and never answered is OUTCOME_UNKNOWN; one that was never sent is not', async () => {
+  await withCluster(81, async ({ client, world, master }) => {
+    await client.makeDirectory('/d')
+    world.network.partition('master', 'client', { oneWay: true })
+    const unknown = await rejects(client.rename('/d', '/e', { timeoutMs: 1500 }), 'OUTCOME_UNKNOWN')
+    assert.is(unknown.detail.timedOut, true)
+    world.network.heal()
+    assert.is(await client.exists('/e'), true, 'this time it had happened')
+    master.crash(false)
+    await world.sleep(100)
+    const error = await rejects(client.makeDirectory('/f', { timeoutMs: 1500 }), 'UNAVAILABLE', 'TIMEOUT')
+    assert.match(error.message, /master|progress/)
+    await master.restart()
+    assert.is(await client.exists('/f'), false)
+  })
+})
+
+test('an aborted change says that its outcome is unknown only if it was sent', async () => {
+  await withCluster(82, async ({ client, world }) => {
+    world.network.partition('master', 'client', { oneWay: true })
+    const controller = new AbortController()
+    world.after(200, () => controller.abort())
+    const startMs = world.nowMs
+    const error = await rejects(client.makeDirectory('/d', { signal: controller.signal }), 'ABORTED')
+    assert.is(error.detail.outcome, 'unknown')
+    assert.ok(world.nowMs - startMs < 250)
+    const early = await rejects(client.makeDirectory('/e', { signal: AbortSignal.abort() }), 'ABORTED')
+    assert.is(early.detail.outcome, undefined)
+    world.network.heal()
+  })
+})
+
+test('an address of a chunkserver, or of nobody, is refused with the reason', async () => {
+  await withCluster(83, async ({ world }) => {
+    const { io } = world.machine('other')
+    await rejects(Client.connect(io, { masters: 'cs1:7500' }), 'WRONG_ROLE')
+    await rejects(Client.connect(io, { masters: 'nobody:7400', timeoutMs: 500 }), 'UNAVAILABLE')
+    await rejects(Client.connect(io, { masters: 'master:7400' }, { signal: AbortSignal.abort() }), 'ABORTED')
+    for (const masters of ['', 'master', 'master:0', 'a:1,,b:2']) {
+      try {
+        await rejects(Client.connect(io, { masters }), 'INVALID_ARGUMENT')
+      } catch (error) {
+        assert.is((error as { code?: string }).code, 'INVALID_ARGUMENT', masters)
+      }
+    }
+  })
+})
+
+test('closing the client ends what is under way, and everything after, with ABORTED', async () => {
+  await withCluster(84, async ({ world, connect, servers }) => {
+    const client = await connect()
+    for (const server of servers) server.machine.pauseMachine()
+    const writing = client.writeFile('/big', Buffer.alloc(1_000_000))
+    const small = client.writeFile('/small', Buffer.alloc(10))
+    world.after(300, () => client.close())
+    const startMs = world.nowMs
+    await Promise.all([rejects(writing, 'ABORTED'), rejects(small, 'ABORTED')])
+    await rejects(client.stat('/'), 'ABORTED')
+    assert.ok(world.nowMs - startMs < 500, `${world.nowMs - startMs} ms`)
+    for (const server of servers) server.machine.resume()
+  })
+})
+
+test.run()
