@@ -8,15 +8,16 @@
 import { DfsError, isDfsError } from '../base/errors.ts'
 import type { ClusterId } from '../base/ids.ts'
 import { SMALL_FILE_BYTES_MAX } from '../base/limits.ts'
+import { checkPath } from '../base/path.ts'
 import type { Io } from '../io/io.ts'
 import { type Address, parseAddress } from '../io/network.ts'
-import type { DirectoryEntry, FileStat, ReplyOf } from '../wire/messages.ts'
+import type { DirectoryEntry, FileStat, MessageName, ReplyOf, RequestOf } from '../wire/messages.ts'
 import { fileChecksum } from './checksum.ts'
 import { type Core, change } from './core.ts'
 import { Lanes } from './lanes.ts'
 import { Links } from './links.ts'
 import { LocationCache } from './location-cache.ts'
-import { Masters } from './masters.ts'
+import { type By, Masters } from './masters.ts'
 import { Packer } from './packer.ts'
 import { forEachParallel } from './parallel.ts'
 import { type CallOptions, Patience, TIMEOUT_MS_DEFAULT } from './patience.ts'
@@ -135,7 +136,7 @@ export class Client {
 
   /** Errors: NOT_FOUND, NOT_A_DIRECTORY, INVALID_PATH. */
   stat(path: string, options: CallOptions = {}): Promise<FileStat> {
-    return this.#core.masters.ask('stat', { path }, this.#patience(options))
+    return this.#ask('stat', { path }, options, path)
   }
 
   async exists(path: string, options: CallOptions = {}): Promise<boolean> {
@@ -154,7 +155,7 @@ export class Client {
     options: ListOptions = {},
   ): Promise<{ readonly entries: readonly DirectoryEntry[]; readonly more: boolean }> {
     const { after, limit = LIST_LIMIT } = options
-    return this.#core.masters.ask('list', { path, after, limit }, this.#patience(options))
+    return this.#ask('list', { path, after, limit }, options, path)
   }
 
   /** Every entry of a directory, page after page; what changes meanwhile may be in it or not. */
@@ -175,7 +176,7 @@ export class Client {
   ): Promise<void> {
     const { mode = DIRECTORY_MODE_DEFAULT, owner = '', group = '', parents = false } = options
     const inode = { mode, owner, group, goal: 0 }
-    await this.#change('makeDirectory', options, (by) => ({ by, path, parents, inode }))
+    await this.#change('makeDirectory', options, [path], (by) => ({ by, path, parents, inode }))
   }
 
   /**
@@ -193,7 +194,12 @@ export class Client {
     } = {},
   ): Promise<number> {
     const what = options.recursive ? 'tree' : options.directory ? 'emptyDirectory' : 'file'
-    const { trash } = await this.#change('remove', options, (by) => ({ by, path, what, now: options.now ?? false }))
+    const { trash } = await this.#change('remove', options, [path], (by) => ({
+      by,
+      path,
+      what,
+      now: options.now ?? false,
+    }))
     return trash
   }
 
@@ -203,7 +209,7 @@ export class Client {
     to: string,
     options: CallOptions & { readonly overwrite?: boolean | undefined } = {},
   ): Promise<void> {
-    await this.#change('rename', options, (by) => ({ by, from, to, overwrite: options.overwrite ?? false }))
+    await this.#change('rename', options, [from, to], (by) => ({ by, from, to, overwrite: options.overwrite ?? false }))
   }
 
   /** Copies a file, or with `recursive` a tree, by sharing its chunks: no byte moves (GFS §3.4). Errors: as `rename`; IS_A_DIRECTORY. */
@@ -213,7 +219,7 @@ export class Client {
     options: CallOptions & { readonly recursive?: boolean | undefined; readonly overwrite?: boolean | undefined } = {},
   ): Promise<void> {
     const { recursive = false, overwrite = false } = options
-    await this.#change('copy', options, (by) => ({ by, from, to, recursive, overwrite }))
+    await this.#change('copy', options, [from, to], (by) => ({ by, from, to, recursive, overwrite }))
   }
 
   /** An instant copy of a file or tree as it is now (GFS §3.4). Errors: as `copy`. */
@@ -223,12 +229,12 @@ export class Client {
 
   /** Cuts a file to `size` bytes, or extends it with zeros. Errors: NOT_FOUND, IS_A_DIRECTORY, INVALID_ARGUMENT. */
   truncate(path: string, size: number, options: CallOptions = {}): Promise<Changed> {
-    return this.#change('truncateFile', options, (by) => ({ by, path, size }))
+    return this.#change('truncateFile', options, [path], (by) => ({ by, path, size }))
   }
 
   /** Appends the sources' bytes to the file at `path`, in order, and removes the sources, in one step; no byte moves. */
   concat(path: string, sources: readonly string[], options: CallOptions = {}): Promise<Changed> {
-    return this.#change('concatFiles', options, (by) => ({ by, path, sources }))
+    return this.#change('concatFiles', options, [path, ...sources], (by) => ({ by, path, sources }))
   }
 
   /** Changes what is named, leaves the rest. Errors: NOT_FOUND, INVALID_ARGUMENT, LIMIT_EXCEEDED. */
@@ -237,7 +243,16 @@ export class Client {
     const attributes =
       changes.attributes &&
       Object.entries(changes.attributes).map(([name, value]) => ({ name, value: value ?? undefined }))
-    return this.#change('setAttributes', options, (by) => ({ by, path, mode, owner, group, goal, mtimeMs, attributes }))
+    return this.#change('setAttributes', options, [path], (by) => ({
+      by,
+      path,
+      mode,
+      owner,
+      group,
+      goal,
+      mtimeMs,
+      attributes,
+    }))
   }
 
   // The trash.
@@ -247,7 +262,7 @@ export class Client {
     options: CallOptions & { readonly after?: number | undefined; readonly limit?: number | undefined } = {},
   ): Promise<ReplyOf<'trashList'>> {
     const { after = 0, limit = LIST_LIMIT } = options
-    return this.#core.masters.ask('trashList', { after, limit }, this.#patience(options))
+    return this.#ask('trashList', { after, limit }, options)
   }
 
   /** Everything that was removed and can be restored. */
@@ -263,19 +278,24 @@ export class Client {
 
   /** Puts a trash entry back to where it was, or to `to`. Errors: NOT_FOUND, ALREADY_EXISTS. */
   async trashRestore(id: number, options: CallOptions & { readonly to?: string | undefined } = {}): Promise<void> {
-    await this.#change('restoreTrash', options, (by) => ({ by, trash: id, path: options.to ?? '' }))
+    await this.#change('restoreTrash', options, options.to === undefined ? [] : [options.to], (by) => ({
+      by,
+      trash: id,
+      path: options.to ?? '',
+    }))
   }
 
   /** Gives up one trash entry, or all when `id` is left out: their space is freed, they can't be restored. */
   async trashEmpty(id = 0, options: CallOptions = {}): Promise<void> {
-    await this.#change('emptyTrash', options, (by) => ({ by, trash: id }))
+    await this.#change('emptyTrash', options, [], (by) => ({ by, trash: id }))
   }
 
   // Bytes.
 
   /** Opens a file for reading, as it is now. Errors: NOT_FOUND, IS_A_DIRECTORY. */
-  openReader(path: string, options: CallOptions = {}): Promise<Reader> {
-    return Reader.open(this.#core, this.#replicas, path, options, this.#timeoutMs)
+  async openReader(path: string, options: CallOptions = {}): Promise<Reader> {
+    checkPath(path)
+    return await Reader.open(this.#core, this.#replicas, path, options, this.#timeoutMs)
   }
 
   /** The whole file, or a range of it, in one buffer the caller owns. Errors: as `openReader` and `Reader.read`. */
@@ -292,13 +312,15 @@ export class Client {
     yield* reader.stream(options)
   }
 
-  /** A writer; nothing is sent, and no fault is met, before it has something to do. Errors: INVALID_ARGUMENT (thrown). */
+  /** A writer; nothing is sent, and no fault is met, before it has something to do. Errors: INVALID_PATH and INVALID_ARGUMENT (thrown). */
   createWriter(path: string, options: WriteOptions = {}): Writer {
+    checkPath(path)
     return new Writer(this.#core, this.#packer, path, options, this.#timeoutMs)
   }
 
   /** Stores a whole file; durable, and visible in one step, when it resolves. @returns bytes written. Errors: as Writer.close. */
   async writeFile(path: string, data: Source, options: WriteOptions = {}): Promise<number> {
+    checkPath(path)
     const isSmall = data instanceof Uint8Array && data.length <= SMALL_FILE_BYTES_MAX
     if (isSmall && !options.append && options.at === undefined) {
       await putSmall(this.#core, this.#packer, path, [data], options, this.#patience(options))
@@ -333,13 +355,13 @@ export class Client {
    * seen by all readers until, in one step, the new bytes are (several steps beyond 8,000 chunks).
    * @returns bytes written. Errors: NOT_FOUND, and as Writer.close.
    */
-  writeAt(
+  async writeAt(
     path: string,
     offset: number,
     data: Source,
     options: CallOptions & Pick<WriteOptions, 'mtimeMs'> = {},
   ): Promise<number> {
-    return pour(data, this.createWriter(path, { ...options, at: offset }))
+    return await pour(data, this.createWriter(path, { ...options, at: offset }))
   }
 
   /** Stores many files, several at a time. The first failure ends it. @param options.parallel  files at once, 16 by default */
@@ -360,49 +382,63 @@ export class Client {
   }
 
   /** CRC32 of the whole file's bytes, whatever its chunks and extents; no byte moves. Errors: as `openReader` and `Reader.read`. */
-  checksum(path: string, options: CallOptions = {}): Promise<number> {
-    return fileChecksum(this.#core, path, options, this.#timeoutMs)
+  async checksum(path: string, options: CallOptions = {}): Promise<number> {
+    checkPath(path)
+    return await fileChecksum(this.#core, path, options, this.#timeoutMs)
   }
 
   // The cluster.
 
   /** Servers, totals and repair, as `dfs report --json` prints them. */
   async report(options: CallOptions = {}): Promise<unknown> {
-    return (await this.#core.masters.ask('report', {}, this.#patience(options))).document
+    return (await this.#ask('report', {}, options)).document
   }
 
   /** Extents and chunks of a file, as `dfs info --json` prints them. Errors: NOT_FOUND, IS_A_DIRECTORY. */
   async info(path: string, options: CallOptions = {}): Promise<unknown> {
-    return (await this.#core.masters.ask('info', { path }, this.#patience(options))).document
+    return (await this.#ask('info', { path }, options, path)).document
   }
 
   /** Capacity and what it holds, as `dfs df --json` prints it. */
   async space(options: CallOptions = {}): Promise<unknown> {
-    return (await this.#core.masters.ask('space', {}, this.#patience(options))).document
+    return (await this.#ask('space', {}, options)).document
   }
 
   /** Makes the master write a checkpoint now. @returns its log index */
   async checkpoint(options: CallOptions = {}): Promise<number> {
-    return (await this.#core.masters.ask('checkpoint', {}, this.#patience(options))).logIndex
+    return (await this.#ask('checkpoint', {}, options)).logIndex
   }
 
   /** Goes on although chunkservers have seen more history than the master has. @returns the highest index that was lost */
   async acceptRollback(options: CallOptions = {}): Promise<number> {
-    return (await this.#core.masters.ask('acceptRollback', {}, this.#patience(options))).lostIndex
+    return (await this.#ask('acceptRollback', {}, options)).lostIndex
+  }
+
+  /** @param paths  checked here: what is no UTF-8 would be another name on the wire */
+  async #ask<K extends MessageName>(
+    name: K,
+    request: RequestOf<K>,
+    options: CallOptions,
+    ...paths: readonly string[]
+  ): Promise<ReplyOf<K>> {
+    paths.forEach(checkPath)
+    return await this.#core.masters.ask(name, request, this.#patience(options))
+  }
+
+  async #change<K extends MessageName>(
+    name: K,
+    options: CallOptions,
+    paths: readonly string[],
+    makeRequest: (by: By) => RequestOf<K>,
+  ): Promise<ReplyOf<K>> {
+    paths.forEach(checkPath)
+    return await change(this.#core, name, makeRequest, this.#patience(options))
   }
 
   #patience(options: CallOptions): Patience {
     return new Patience(this.#core.io.clock, options, this.#timeoutMs)
   }
-
-  #change: ChangeMethod = (name, options, makeRequest) => change(this.#core, name, makeRequest, this.#patience(options))
 }
-
-type ChangeMethod = <K extends Parameters<typeof change>[1]>(
-  name: K,
-  options: CallOptions,
-  makeRequest: Parameters<typeof change<K>>[2],
-) => Promise<ReplyOf<K>>
 
 /** Everything of `data` into the writer, then closes it; a failure of either aborts it. @returns bytes written */
 async function pour(data: Source, writer: Writer): Promise<number> {

@@ -184,6 +184,31 @@ test('names: directories, renames, copies, removals, attributes', async () => {
   })
 })
 
+test('a path that is none is refused before anything is sent, also one that UTF-8 cannot say', async () => {
+  await withCluster(9, async ({ client }) => {
+    for (const path of [
+      '',
+      'a',
+      '/a/',
+      '/a//b',
+      '/a/../b',
+      '/\0',
+      '/\ud800',
+      `/${'x'.repeat(256)}`,
+      `/${'y/'.repeat(4000)}z`,
+    ]) {
+      await rejects(client.stat(path), 'INVALID_PATH')
+      await rejects(client.writeFile(path, Buffer.alloc(1)), 'INVALID_PATH')
+      await rejects(client.openReader(path), 'INVALID_PATH')
+      await rejects(client.rename('/', path), 'INVALID_PATH')
+      await rejects(client.writeAt(path, 0, Buffer.alloc(1)), 'INVALID_PATH')
+    }
+    await rejects(client.writeAt('/a', -1, Buffer.alloc(1)), 'INVALID_ARGUMENT')
+    await client.writeFile('/ünïcode ☃ 𝄞', Buffer.from('x'))
+    assert.is((await client.readFile('/ünïcode ☃ 𝄞')).toString(), 'x')
+  })
+})
+
 test('many small files at once share chunks', async () => {
   await withCluster(8, async ({ client, world, servers }) => {
     const files = Array.from({ length: 300 }, (_, i) => ({
