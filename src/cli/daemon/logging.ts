@@ -3,6 +3,9 @@
 import pino from 'pino'
 import type { Logger } from '../../base/log.ts'
 
+/** Lines that nobody takes in time are dropped beyond this: a log must not fill the memory. */
+const bufferedCharactersMax = 8 << 20
+
 export interface DaemonLog {
   readonly logger: Logger
   /** Takes a finished line of another daemon (JSON, without the newline). */
@@ -13,7 +16,7 @@ export interface DaemonLog {
 
 /** @param fields  on every line: role, id */
 export async function openLog(level: string, fields: Readonly<Record<string, unknown>>): Promise<DaemonLog> {
-  const destination = pino.destination({ dest: 1, sync: false })
+  const destination = pino.destination({ dest: 1, sync: false, maxLength: bufferedCharactersMax })
   // A reader of the log that goes away must not end a daemon.
   destination.on('error', () => undefined)
   const stream = process.stdout.isTTY ? await prettyStream() : destination
@@ -29,7 +32,7 @@ export async function openLog(level: string, fields: Readonly<Record<string, unk
 
 async function prettyStream() {
   const { default: pretty } = await import('pino-pretty')
-  return pretty({ colorize: true, sync: true, ignore: 'hostname', translateTime: 'SYS:HH:MM:ss.l' })
+  return pretty({ colorize: true, sync: true, singleLine: true, ignore: 'hostname', translateTime: 'SYS:HH:MM:ss.l' })
 }
 
 function flushQuietly(destination: { flushSync(): void }): void {
