@@ -89,6 +89,11 @@ export class ChunkStore {
   async load(directory: DataDirectory): Promise<void> {
     this.#directories.set(directory.id, directory)
     await scanDirectory(directory, this.clusterId, async (replica) => {
+      if (replica.header.isTombstone && replica.form.kind === 'kept') {
+        // What it refused, the new life refuses as well.
+        await removeFiles(replica)
+        return
+      }
       const other = this.#replicas.get(replica.handle)
       if (other !== undefined && isBetter(other, replica)) {
         await this.#quarantineFiles(replica, `chunk is in ${other.directory.path} as well`)
@@ -321,10 +326,7 @@ export class ChunkStore {
     return replica.inTurn(async () => {
       if (replica.isGone || !isValid()) return
       await this.#takeOut(replica)
-      const { disk } = replica.directory
-      // Data first: a meta file without data is understood at the next start, data without meta is not.
-      await removeIfThere(() => disk.remove(replica.dataPath))
-      await removeIfThere(() => disk.remove(replica.metaPath))
+      await removeFiles(replica)
       this.counters.chunksDeleted++
     })
   }
@@ -376,6 +378,13 @@ function isBetter(a: Replica, b: Replica): boolean {
   const rank = (replica: Replica) =>
     (replica.damage === undefined ? 2 : 0) + (replica.form.kind === 'sealed' ? 1 : 0) + replica.length / 2 ** 30
   return rank(a) >= rank(b)
+}
+
+/** Data first: a meta file without data is understood at the next start, data without meta is not. */
+async function removeFiles(replica: Replica): Promise<void> {
+  const { disk } = replica.directory
+  await removeIfThere(() => disk.remove(replica.dataPath))
+  await removeIfThere(() => disk.remove(replica.metaPath))
 }
 
 async function removeIfThere(remove: () => Promise<void>): Promise<void> {

@@ -14,7 +14,7 @@ import { simSeeds, swarmOptions } from '../sim/options.ts'
 import { SimWorld } from '../sim/world.ts'
 import { allocationOf, appendBatch, bytesAt, handleOf, openStore, pushAndCommit } from './store-fixture.ts'
 
-const SEEDS = simSeeds(80)
+const SEEDS = simSeeds(50)
 
 interface Outcome {
   /** Acknowledged as flushed, and as synced. */

@@ -71,7 +71,10 @@ async function writeRecords(world: SimWorld, connection: Connection, acknowledge
 }
 
 /** Seals by the rule; returns what the log would say. */
-async function sealByRule(cluster: Cluster, allocation: Allocation): Promise<{ length: number; digest: number; indexDigest: number }> {
+async function sealByRule(
+  cluster: Cluster,
+  allocation: Allocation,
+): Promise<{ length: number; digest: number; indexDigest: number }> {
   const { history } = cluster.master
   const answers: ReplyOf<'fence'>[] = []
   for (const [index, server] of SERVERS.entries()) {
@@ -123,7 +126,8 @@ function swarm(seed: number, isShared: boolean, powerOnAll: boolean): Promise<vo
     const { length, digest, indexDigest } = chosen
     // Promise P2: flushed bytes need one member that took part and kept its power; synced ones need only to live.
     const keepsFlushed = SERVERS.some((server) => !lostPower.has(server))
-    const least = keepsFlushed && SERVERS.every((server) => !dead.has(server)) ? acknowledged.flushed : acknowledged.synced
+    const least =
+      keepsFlushed && SERVERS.every((server) => !dead.has(server)) ? acknowledged.flushed : acknowledged.synced
     if (!isShared) {
       assert.ok(length >= least, `sealed at ${length}, ${least} were acknowledged`)
       assert.is(digest, crc32(bytesAt(1, 0, length)))
