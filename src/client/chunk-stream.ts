@@ -59,6 +59,8 @@ export class ChunkStream {
   #ackedHigh = 0
   #isDraining = false
   #fault: DfsError | undefined
+  /** What a run met last. */
+  #lastFault: DfsError | undefined
   #isOver = false
 
   constructor(core: Core, session: Session, inode: InodeId, first: Allocation | undefined, patience: Patience) {
@@ -148,9 +150,17 @@ export class ChunkStream {
     try {
       await this.#waiters.wait(this.#patience)
     } catch (error) {
-      this.#fail(asFault(error))
+      this.#fail(this.#explained(asFault(error)))
       throw this.#fault
     }
+  }
+
+  /** That time is up says little: what was met last says why. */
+  #explained(fault: DfsError): DfsError {
+    const last = this.#lastFault
+    if (fault.code !== 'TIMEOUT' || last === undefined) return fault
+    const detail = { ...last.detail, lastCode: last.code, timedOut: true }
+    return new DfsError('TIMEOUT', `${fault.message}; last: ${last.message}`, detail, last)
   }
 
   #fail(fault: DfsError): void {
@@ -257,6 +267,7 @@ export class ChunkStream {
     },
     onDurable: (run, piece, chunkOffset) => {
       this.#failuresInRow = 0
+      this.#lastFault = undefined
       this.#patience.progress()
       this.#place(piece, run.allocation.handle, chunkOffset)
       this.#finishIfDurable(run)
@@ -290,6 +301,7 @@ export class ChunkStream {
     this.#finishing.delete(run)
     this.#unackedBytes -= run.unackedBytes
     this.#failuresInRow++
+    this.#lastFault = fault
     const { handle } = run.allocation
     const suspects = run.suspects(fault)
     const untilMs = this.#core.io.clock.nowMs() + AVOID_MS

@@ -25,7 +25,8 @@ import { Reader, type ReadOptions } from './reader.ts'
 import { ReplicaReader } from './replica-reader.ts'
 import { dropFault } from './retry.ts'
 import { Sessions } from './session.ts'
-import { type NewFileOptions, putSmall, type WriteOptions, Writer } from './writer.ts'
+import { type NewFileOptions, putSmall } from './small-files.ts'
+import { type WriteOptions, Writer } from './writer.ts'
 
 export interface ClientOptions {
   /** Every master, as `host:port`; commas between several in one text. */

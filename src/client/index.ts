@@ -43,4 +43,5 @@ export {
 export { forEachParallel } from './parallel.ts'
 export type { CallOptions } from './patience.ts'
 export type { Range, Reader, ReadOptions } from './reader.ts'
-export type { NewFileOptions, WriteOptions, Writer } from './writer.ts'
+export type { NewFileOptions } from './small-files.ts'
+export type { WriteOptions, Writer } from './writer.ts'

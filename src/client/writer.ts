@@ -15,7 +15,6 @@
 
 import { Writable } from 'node:stream'
 import { WritableStream } from 'node:stream/web'
-import { crc32 } from '../base/crc32.ts'
 import { DfsError, isDfsError } from '../base/errors.ts'
 import type { InodeId } from '../base/ids.ts'
 import { EXTENTS_PER_REQUEST_MAX, PIECE_BYTES, SMALL_FILE_BYTES_MAX } from '../base/limits.ts'
@@ -28,18 +27,7 @@ import { PieceCutter } from './pieces.ts'
 import type { Extent } from './placed.ts'
 import { asFault, dropFault } from './retry.ts'
 import type { Session } from './session.ts'
-
-/** What a new file starts with. */
-export interface NewFileOptions {
-  /** Permission bits, 0 .. 0o7777; 0o644 by default. */
-  readonly mode?: number | undefined
-  readonly owner?: string | undefined
-  readonly group?: string | undefined
-  /** Replicas wanted; the cluster's default when left out or 0. */
-  readonly goal?: number | undefined
-  /** Modification time, ms since 1970; the time of the last change when left out. */
-  readonly mtimeMs?: number | undefined
-}
+import { type NewFileOptions, newInodeOf, packAnd, putSmall } from './small-files.ts'
 
 export interface WriteOptions extends NewFileOptions, CallOptions {
   /** Replace a file of that name (it goes to the trash). Otherwise ALREADY_EXISTS. */
@@ -56,7 +44,6 @@ type Purpose =
   | { readonly kind: 'append' }
   | { readonly kind: 'splice'; readonly offset: number }
 
-export const FILE_MODE_DEFAULT = 0o644
 const DONE = Promise.resolve()
 /** Extents in one record: with the seals no more than a request may carry. */
 const EXTENTS_MAX = EXTENTS_PER_REQUEST_MAX - 64
@@ -421,54 +408,6 @@ export class Writer {
 
 const DROP_MS = 5000
 
-/**
- * A small or empty file in one record. Errors: as Writer.close.
- *
- * @param slices  at most SMALL_FILE_BYTES_MAX bytes; must not change until it resolves
- */
-export async function putSmall(
-  core: Core,
-  packer: Packer,
-  path: string,
-  slices: readonly Uint8Array[],
-  options: NewFileOptions & { readonly overwrite?: boolean | undefined },
-  patience: Patience,
-): Promise<void> {
-  const publish = { path, overwrite: options.overwrite ?? false }
-  const inode = newInodeOf(options)
-  const mtimeMs = options.mtimeMs ?? 0
-  await packAnd(packer, slices, inode.goal, patience, async (extents) => {
-    await change(core, 'putFile', (by) => ({ by, publish, inode, extents, mtimeMs }), patience)
-  })
-}
-
-/** Packs the bytes and hands their extent to `log`, again as long as the log finds the chunk too short for it. */
-async function packAnd(
-  packer: Packer,
-  slices: readonly Uint8Array[],
-  goal: number,
-  patience: Patience,
-  log: (extents: Extent[]) => Promise<void>,
-): Promise<void> {
-  let length = 0
-  let crc = 0
-  for (const slice of slices) {
-    length += slice.length
-    crc = crc32(slice, crc)
-  }
-  if (length === 0) return await log([])
-  for (;;) {
-    const extent = await packer.place(slices, length, crc, goal, patience)
-    try {
-      return await log([extent])
-    } catch (error) {
-      if (!isDfsError(error, 'SEALED_SHORT')) throw error
-      packer.forget(goal, extent.handle)
-      await patience.sleep(1, error)
-    }
-  }
-}
-
 function purposeOf(options: WriteOptions): Purpose {
   const { append = false, overwrite = false, at } = options
   if (Number(append) + Number(overwrite) + Number(at !== undefined) > 1) {
@@ -480,15 +419,6 @@ function purposeOf(options: WriteOptions): Purpose {
     return { kind: 'splice', offset: at }
   }
   return append ? { kind: 'append' } : { kind: 'create', overwrite }
-}
-
-function newInodeOf(options: NewFileOptions) {
-  return {
-    mode: options.mode ?? FILE_MODE_DEFAULT,
-    owner: options.owner ?? '',
-    group: options.group ?? '',
-    goal: options.goal ?? 0,
-  }
 }
 
 function closed(path: string): DfsError {

@@ -1,0 +1,82 @@
+// Small files: bytes into a shared chunk, and one record that makes the file or puts the bytes into it.
+//
+// Source: DESIGN §4, "Small files".
+
+import { crc32 } from '../base/crc32.ts'
+import { isDfsError } from '../base/errors.ts'
+import { type Core, change } from './core.ts'
+import type { Packer } from './packer.ts'
+import type { Patience } from './patience.ts'
+import type { Extent } from './placed.ts'
+
+/** What a new file starts with. */
+export interface NewFileOptions {
+  /** Permission bits, 0 .. 0o7777; 0o644 by default. */
+  readonly mode?: number | undefined
+  readonly owner?: string | undefined
+  readonly group?: string | undefined
+  /** Replicas wanted; the cluster's default when left out or 0. */
+  readonly goal?: number | undefined
+  /** Modification time, ms since 1970; the time of the last change when left out. */
+  readonly mtimeMs?: number | undefined
+}
+
+const FILE_MODE_DEFAULT = 0o644
+
+/**
+ * A small or empty file in one record. Errors: as Writer.close.
+ *
+ * @param slices  at most SMALL_FILE_BYTES_MAX bytes; must not change until it resolves
+ */
+export async function putSmall(
+  core: Core,
+  packer: Packer,
+  path: string,
+  slices: readonly Uint8Array[],
+  options: NewFileOptions & { readonly overwrite?: boolean | undefined },
+  patience: Patience,
+): Promise<void> {
+  const publish = { path, overwrite: options.overwrite ?? false }
+  const inode = newInodeOf(options)
+  const mtimeMs = options.mtimeMs ?? 0
+  await packAnd(packer, slices, inode.goal, patience, async (extents) => {
+    await change(core, 'putFile', (by) => ({ by, publish, inode, extents, mtimeMs }), patience)
+  })
+}
+
+/** Packs the bytes and hands their extent to `log`, again as long as the log finds the chunk too short for it. */
+export async function packAnd(
+  packer: Packer,
+  slices: readonly Uint8Array[],
+  goal: number,
+  patience: Patience,
+  log: (extents: Extent[]) => Promise<void>,
+): Promise<void> {
+  let length = 0
+  let crc = 0
+  for (const slice of slices) {
+    length += slice.length
+    crc = crc32(slice, crc)
+  }
+  if (length === 0) return await log([])
+  for (;;) {
+    const extent = await packer.place(slices, length, crc, goal, patience)
+    try {
+      return await log([extent])
+    } catch (error) {
+      if (!isDfsError(error, 'SEALED_SHORT')) throw error
+      packer.forget(goal, extent.handle)
+      await patience.sleep(1, error)
+    }
+  }
+}
+
+/** The attributes as messages carry them. */
+export function newInodeOf(options: NewFileOptions) {
+  return {
+    mode: options.mode ?? FILE_MODE_DEFAULT,
+    owner: options.owner ?? '',
+    group: options.group ?? '',
+    goal: options.goal ?? 0,
+  }
+}
