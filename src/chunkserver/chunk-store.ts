@@ -22,10 +22,11 @@ import type { DataDirectory } from './data-directory.ts'
 import { lifeRefusal, refusalOf } from './fences.ts'
 import { FileCache } from './file-cache.ts'
 import { type ChunkHeader, decodeRecord } from './format.ts'
-import { Growing, settled } from './growing.ts'
+import { Growing } from './growing.ts'
 import { RecordIndex } from './record-index.ts'
 import { type Proof, Replica } from './replica.ts'
 import { scanDirectory } from './scan.ts'
+import { settled } from './settled.ts'
 
 export const OPEN_CHUNKS_MAX = 2048
 const FILES_MAX = 512

@@ -26,7 +26,9 @@ import { refusalOf } from './fences.ts'
 import { CHUNK_HEADER_BYTES, type ChunkHeader, encodeHeader, JOURNAL_BYTES_MAX } from './format.ts'
 import { Journal } from './journal.ts'
 import { MutationOrder } from './mutation-order.ts'
+import { partialSum } from './partial-sum.ts'
 import { ENTRY_BYTES, type RecordEntry, RecordIndex } from './record-index.ts'
+import { settled } from './settled.ts'
 
 /** A write goes to the disk when so much has gathered, or the piece ends. */
 const WRITE_BYTES = 1024 * KiB
@@ -395,40 +397,4 @@ export class Growing {
     this.#failure ??= error
     this.#host.onDiskError(error)
   }
-}
-
-/**
- * CRC32 of the bytes from the start of the block that holds `length` up to `length`. The block is read and compared
- * with its own sum first: CORRUPT_REPLICA when it differs.
- *
- * @param length  inside a block, below `sums.length`
- */
-export async function partialSum(
-  sums: BlockSums,
-  length: number,
-  read: (buffer: Buffer, position: number) => Promise<number>,
-): Promise<number> {
-  const block = Math.floor(length / BLOCK_BYTES)
-  const start = block * BLOCK_BYTES
-  const expected = sums.at(block)
-  const bytes = Buffer.allocUnsafe(Math.min(BLOCK_BYTES, sums.length - start))
-  const count = await read(bytes, start)
-  const whole = new PieceSums(0, 0)
-  whole.push(bytes)
-  if (count < bytes.length || whole.crc !== expected) {
-    throw new DfsError('CORRUPT_REPLICA', `block ${block}: checksum ${expected} stored, ${whole.crc} computed`, {
-      block,
-    })
-  }
-  const part = new PieceSums(0, 0)
-  part.push(bytes.subarray(0, length - start))
-  return part.crc
-}
-
-/** Resolves when `promise` has settled, either way. */
-export function settled(promise: Promise<unknown>): Promise<void> {
-  return promise.then(
-    () => undefined,
-    () => undefined,
-  )
 }

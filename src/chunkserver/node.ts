@@ -16,13 +16,13 @@ import type { DirectoryFacts } from '../wire/messages.ts'
 import { ChunkStore } from './chunk-store.ts'
 import { type Counters, newCounters } from './counters.ts'
 import type { DataDirectory } from './data-directory.ts'
-import { settled } from './growing.ts'
 import { HistoryGuard } from './history-guard.ts'
 import { Inventory } from './inventory.ts'
 import { learnCluster, MasterLink } from './master-link.ts'
 import { type CheckedDirectories, checkDirectories, noteServerId, openDirectories } from './open-directories.ts'
 import { Orders } from './orders.ts'
 import { ChunkService } from './service.ts'
+import { settled } from './settled.ts'
 
 export interface ChunkserverOptions {
   /** Data directories, one a disk. */

@@ -13,7 +13,7 @@ import { type Address, parseAddress } from '../io/network.ts'
 import type { Connection } from '../rpc/connection.ts'
 import type { ConnectionPool } from '../rpc/pool.ts'
 import type { Allocation, ChainMember } from '../wire/messages.ts'
-import { settled } from './growing.ts'
+import { settled } from './settled.ts'
 
 /**
  * How long the members behind this one may be without any answer once this one is done with its own part, and how much
