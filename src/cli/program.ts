@@ -35,7 +35,7 @@ export async function runProgram<C, G extends Options>(
       const { complete } = await import('./completion.ts')
       return await complete(program, args)
     }
-    const wantsHelp = args.includes('--help') || args[0] === 'help'
+    const wantsHelp = args.includes('--help') || args[0] === 'help' || args[0] === '-h'
     const { verb, rest } = splitArguments(
       args[0] === 'help' ? args.slice(1) : args,
       names,
@@ -90,7 +90,7 @@ async function withoutVerb<C, G extends Options>(
     process.stdout.write(`${program.name} ${VERSION}\n`)
     return ExitCode.done
   }
-  const stray = args.find((argument) => argument !== '--help')
+  const stray = args[0]
   if (stray !== undefined && !wantsHelp) throw new UsageError(`${stray} is no verb and none follows`)
   const verbs = Object.entries(program.table).map(([name, entry]) => [name, entry.describe] as const)
   const help = await helpOfProgram(program.name, program.describe, verbs)

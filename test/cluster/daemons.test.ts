@@ -185,7 +185,13 @@ test('the offline tools read what the daemons left, and find the byte that was c
   const checkpoints = path.join(cluster.masterData, 'checkpoints')
   const checkpoint = path.join(checkpoints, fs.readdirSync(checkpoints).sort().at(-1)!)
   assert.is((await dfsd('checkpoint', 'verify', checkpoint)).code, 0)
-  assert.ok((await dfsd('checkpoint', 'dump', checkpoint, '--json')).out.includes('"section"'))
+  const rows = (await dfsd('checkpoint', 'dump', checkpoint, '--json')).out
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  const stored = rows.find(({ path: name }) => name === '/x')
+  assert.is(stored.size, 26)
+  assert.ok(rows.some(({ kind, handle }) => kind === 'chunk' && handle === stored.extents[0].handle))
   assert.is((await dfsd('chunk-store', 'verify', cluster.chunkData(0))).code, 0)
   assert.match((await dfsd('chunk-store', 'dump', cluster.chunkData(0), '--json')).out, /"handle":"[0-9a-f]{14}"/)
 

@@ -1,24 +1,26 @@
 // dfsd checkpoint dump | verify: a checkpoint file as it lies on the disk. Never changes a byte.
 
 import { formatBytes } from '../../base/units.ts'
-import { dumpCheckpoint, verifyCheckpoint } from '../../oplog/inspect.ts'
+import { loadCheckpointSections } from '../../master/metadata/checkpoint.ts'
+import { loadCheckpoint } from '../../oplog/checkpoint-file.ts'
+import { verifyCheckpoint } from '../../oplog/inspect.ts'
 import { defineDaemonVerb } from '../daemon/context.ts'
 import { ExitCode } from '../failure.ts'
+import { checkpointRows } from './checkpoint-rows.ts'
 
 export const checkpointDump = defineDaemonVerb({
   usage: 'FILE',
   words: [1, 1],
   options: {},
-  examples: [['dfsd checkpoint dump --json checkpoints/FILE', 'one row a section']],
+  examples: [['dfsd checkpoint dump --json checkpoints/FILE', 'one row a line: servers, directories, files, chunks …']],
   async run({ context: { io, out }, words: [path = ''] }) {
-    for await (const row of dumpCheckpoint(io.disk, path)) {
+    const { value: state } = await loadCheckpoint(io.disk, path, undefined, (reader) =>
+      loadCheckpointSections(reader.sections()),
+    )
+    for (const row of checkpointRows(state)) {
+      const { kind, ...fields } = row
       if (out.json) await out.row(row)
-      else
-        await out.line(
-          Object.entries(row)
-            .map(([name, value]) => `${name}=${value}`)
-            .join('  '),
-        )
+      else await out.line(`${kind.padEnd(9)} ${JSON.stringify(fields)}`)
     }
     return undefined
   },

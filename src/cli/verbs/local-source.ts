@@ -24,24 +24,29 @@ export async function* readLocalFile(path: string, signal: AbortSignal): AsyncGe
 }
 
 /** What comes on standard input. Silence for longer than --timeout ends it: no verb hangs. */
-export async function* readStdin({ io, timeoutMs, signal }: DfsContext): AsyncGenerator<Buffer> {
-  const chunks = process.stdin[Symbol.asyncIterator]()
+export async function* readStdin(context: DfsContext): AsyncGenerator<Buffer> {
+  const pieces: AsyncIterator<Buffer> = process.stdin[Symbol.asyncIterator]()
   for (;;) {
-    const silence = new AbortController()
-    const late = io.clock.sleep(timeoutMs, AbortSignal.any([silence.signal, signal])).then(
-      () => {
-        throw new DfsError('TIMEOUT', `nothing came on standard input for ${formatDuration(timeoutMs)}`)
-      },
-      () => new Promise<never>(() => undefined), // ended by the bytes that came, or by the signal, which others watch
-    )
-    try {
-      const { done, value } = await Promise.race([chunks.next(), late])
-      if (done) return
-      yield value
-    } finally {
-      silence.abort()
-    }
+    const { done, value } = await beforeSilence(pieces.next(), context)
+    if (done) return
+    yield value
   }
+}
+
+/** The same promise, unless nothing comes in time (TIMEOUT) or the verb ends (the signal's reason). */
+function beforeSilence<T>(next: Promise<T>, { io, timeoutMs, signal }: DfsContext): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason)
+    const timer = io.clock.after(timeoutMs, () => {
+      reject(new DfsError('TIMEOUT', `nothing came on standard input for ${formatDuration(timeoutMs)}`))
+    })
+    signal.addEventListener('abort', onAbort, { once: true })
+    if (signal.aborted) onAbort()
+    next.then(resolve, reject).finally(() => {
+      timer.cancel()
+      signal.removeEventListener('abort', onAbort)
+    })
+  })
 }
 
 /** A local word: `-` is standard input. */

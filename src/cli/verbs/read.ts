@@ -97,10 +97,10 @@ async function copyOut(
   try {
     const { offset, length } = rangeOf(reader.size)
     let end = Math.min(offset, reader.size)
-    for await (const bytes of reader.stream({ offset: end, length, signal })) {
-      await out.bytes(bytes)
-      end += bytes.length
+    const print = async (slices: readonly Uint8Array[]) => {
+      for (const slice of slices) await out.bytes(slice)
     }
+    end += await reader.copyTo(print, { offset: end, length, signal })
     return end
   } finally {
     reader.close()
