@@ -7,7 +7,6 @@
 
 import { DfsError, isDfsError } from '../base/errors.ts'
 import type { ClusterId } from '../base/ids.ts'
-import { SMALL_FILE_BYTES_MAX } from '../base/limits.ts'
 import { checkPath } from '../base/path.ts'
 import type { Io } from '../io/io.ts'
 import { type Address, parseAddress } from '../io/network.ts'
@@ -110,6 +109,7 @@ export class Client {
     const client = new Client(io, options)
     try {
       client.#cluster = await client.#core.masters.ask('clusterInfo', {}, client.#patience(callOptions))
+      client.#packer.fitTo(client.#cluster.chunkBytes)
       return client
     } catch (error) {
       client.close()
@@ -322,7 +322,7 @@ export class Client {
   /** Stores a whole file; durable, and visible in one step, when it resolves. @returns bytes written. Errors: as Writer.close. */
   async writeFile(path: string, data: Source, options: WriteOptions = {}): Promise<number> {
     checkPath(path)
-    const isSmall = data instanceof Uint8Array && data.length <= SMALL_FILE_BYTES_MAX
+    const isSmall = data instanceof Uint8Array && data.length <= this.#packer.bytesMax
     if (isSmall && !options.append && options.at === undefined) {
       await putSmall(this.#core, this.#packer, path, [data], options, this.#patience(options))
       return data.length

@@ -11,6 +11,7 @@
 import { DfsError } from '../base/errors.ts'
 import type { ChunkHandle, ClusterId, ServerId } from '../base/ids.ts'
 import { formatHandle } from '../base/ids.ts'
+import { SMALL_FILE_BYTES_MAX } from '../base/limits.ts'
 import { MiB, SECOND_MS } from '../base/units.ts'
 import type { Connection } from '../rpc/connection.ts'
 import type { Allocation } from '../wire/messages.ts'
@@ -46,17 +47,28 @@ export class Packer {
   readonly #avoid = new Map<ServerId, number>()
   #appends = 0
   #bytes = 0
+  #bytesMax = SMALL_FILE_BYTES_MAX
 
   constructor(core: Core) {
     this.#core = core
     this.#waiters = new Waiters(core.io.clock)
   }
 
+  /** Bytes of one file at most: several must fit into a chunk, also where chunks are small. Larger ones have their own. */
+  get bytesMax(): number {
+    return this.#bytesMax
+  }
+
+  /** @param chunkBytes  what the cluster's chunks grow to */
+  fitTo(chunkBytes: number): void {
+    this.#bytesMax = Math.min(SMALL_FILE_BYTES_MAX, Math.floor(chunkBytes / 4))
+  }
+
   /**
    * Puts the bytes, synced on every member, into a shared chunk. Errors: NO_SERVERS and other faults that lasted until
    * patience ended, TIMEOUT, ABORTED.
    *
-   * @param slices  1 .. SMALL_FILE_BYTES_MAX bytes; must not change until it resolves
+   * @param slices  1 .. bytesMax bytes; must not change until it resolves
    * @param crc     their CRC32
    * @param goal    replicas wanted; 0: the cluster's default
    */
@@ -116,7 +128,9 @@ export class Packer {
             lent.left ??= this.#leave(goal, lent.allocation, fault, session)
             await this.#share(lent.left, patience)
           }
-          if (fault.code !== 'CHUNK_FULL') await patience.sleep(backoffMs(attempt, this.#core.io.entropy), last)
+          // The first full chunk is everyday; one after the other is not, and must not become a storm of new ones.
+          if (fault.code !== 'CHUNK_FULL' || attempt > 0)
+            await patience.sleep(backoffMs(attempt, this.#core.io.entropy), last)
         }
       }
     } catch (error) {

@@ -26,7 +26,7 @@ const FILE_MODE_DEFAULT = 0o644
 /**
  * A small or empty file in one record. Errors: as Writer.close.
  *
- * @param slices  at most SMALL_FILE_BYTES_MAX bytes; must not change until it resolves
+ * @param slices  at most `packer.bytesMax` bytes; must not change until it resolves
  */
 export async function putSmall(
   core: Core,

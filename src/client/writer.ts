@@ -17,7 +17,7 @@ import { Writable } from 'node:stream'
 import { WritableStream } from 'node:stream/web'
 import { DfsError, isDfsError } from '../base/errors.ts'
 import type { InodeId } from '../base/ids.ts'
-import { EXTENTS_PER_REQUEST_MAX, PIECE_BYTES, SMALL_FILE_BYTES_MAX } from '../base/limits.ts'
+import { EXTENTS_PER_REQUEST_MAX, PIECE_BYTES } from '../base/limits.ts'
 import type { SealClaim } from './chunk-run.ts'
 import { ChunkStream } from './chunk-stream.ts'
 import { type Core, change } from './core.ts'
@@ -217,7 +217,7 @@ export class Writer {
     }
     this.#small.push(bytes)
     this.#smallBytes += bytes.length
-    return this.#smallBytes > SMALL_FILE_BYTES_MAX ? this.#begin() : undefined
+    return this.#smallBytes > this.#packer.bytesMax ? this.#begin() : undefined
   }
 
   /** From buffering to streaming. */

@@ -91,6 +91,7 @@ export class Master {
       },
     })
     const packing = new PackingChunks({
+      nowMs: () => clock.nowMs(),
       isUsable: (handle) => this.#isUsable(handle),
       open: (goal, avoid) => this.#openPacking(goal, avoid),
       retire: (handle, reason) => {

@@ -5,10 +5,13 @@
 
 import { DfsError } from '../base/errors.ts'
 import type { ChunkHandle, ServerId } from '../base/ids.ts'
+import { SECOND_MS } from '../base/units.ts'
 import type { Member } from './operations.ts'
 
 /** Open at once for one goal, so that one slow chain does not hold up every small file. */
 const LENT_COUNT = 2
+/** Begun in one second at most, then BUSY: a client that finds every chunk wanting must not fill the log with them. */
+const OPENINGS_PER_SECOND_MAX = 32
 
 interface Lent {
   readonly handle: ChunkHandle
@@ -16,6 +19,8 @@ interface Lent {
 }
 
 export interface PackingPorts {
+  /** Monotonic. */
+  nowMs(): number
   /** Whether the chunk is open still and every member is live in its recorded life. */
   isUsable(handle: ChunkHandle): boolean
   /** Places and logs a new packing chunk. NO_SERVERS when that can't be. */
@@ -29,6 +34,8 @@ export class PackingChunks {
   readonly #lent = new Map<number, Lent[]>()
   readonly #opening = new Map<number, Promise<Lent>>()
   #turn = 0
+  #second = 0
+  #openings = 0
 
   constructor(ports: PackingPorts) {
     this.#ports = ports
@@ -59,6 +66,8 @@ export class PackingChunks {
   #open(goal: number, avoid: ReadonlySet<ServerId>): Promise<Lent> {
     const running = this.#opening.get(goal)
     if (running) return running
+    const refusal = this.#countOpening()
+    if (refusal) return Promise.reject(refusal)
     const opening = this.#ports
       .open(goal, avoid)
       .then((lent) => {
@@ -68,6 +77,16 @@ export class PackingChunks {
       .finally(() => this.#opening.delete(goal))
     this.#opening.set(goal, opening)
     return opening
+  }
+
+  #countOpening(): DfsError | undefined {
+    const second = Math.floor(this.#ports.nowMs() / SECOND_MS)
+    if (second !== this.#second) {
+      this.#second = second
+      this.#openings = 0
+    }
+    if (++this.#openings <= OPENINGS_PER_SECOND_MAX) return undefined
+    return new DfsError('BUSY', `${OPENINGS_PER_SECOND_MAX} packing chunks were begun within a second already`)
   }
 
   #drop(goal: number, handle: ChunkHandle): void {
