@@ -19,7 +19,7 @@ import type { Allocation } from '../wire/messages.ts'
 import { BlockSums } from './block-sums.ts'
 import type { Counters } from './counters.ts'
 import type { DataDirectory } from './data-directory.ts'
-import { lifeRefusal, refusalOf } from './fences.ts'
+import { GoneHandles, lifeRefusal, refusalOf } from './fences.ts'
 import { FileCache } from './file-cache.ts'
 import { type ChunkHeader, decodeRecord } from './format.ts'
 import { Growing } from './growing.ts'
@@ -52,6 +52,7 @@ export class ChunkStore {
   readonly #directories = new Map<DirectoryId, DataDirectory>()
   readonly #proofs: LRUCache<ChunkHandle, Proof>
   readonly #onChange: (replica: Replica) => void
+  readonly #gone = new GoneHandles()
   #growingCount = 0
 
   constructor(options: StoreOptions) {
@@ -156,6 +157,7 @@ export class ChunkStore {
       this.getGrowing(handle, allocation.version)
       return this.get(handle)
     }
+    if (this.#gone.has(handle)) throw refusalOf(handle, 'fenced')
     if (directory.state !== 'ok') {
       const message = `chunk ${name}: ${directory.path} is ${directory.state}, ${directory.freeForChunks} bytes are free for chunks`
       throw new DfsError('DISK_FULL', message, { handle, path: directory.path })
@@ -345,6 +347,7 @@ export class ChunkStore {
   async #takeOut(replica: Replica): Promise<void> {
     const { form } = replica
     replica.isGone = true
+    this.#gone.add(replica.handle)
     this.#proofs.delete(replica.handle)
     this.files.drop(replica.dataPath)
     this.files.drop(replica.metaPath)

@@ -3,7 +3,37 @@
 // A fence is final. It takes its turn: what was accepted before is finished and counted, everything later refused.
 
 import { DfsError } from '../base/errors.ts'
-import { type ChunkHandle, type DirectoryId, formatHandle, type Life } from '../base/ids.ts'
+import { type ChunkHandle, counterOf, type DirectoryId, formatHandle, type Life, lineageOf } from '../base/ids.ts'
+
+/** Handles remembered one by one; of older ones only the highest counter of their lineage is. */
+export const GONE_HANDLES_MAX = 65_536
+
+/**
+ * Handles whose replica left this server since it started: a fence outlives the replica. A delayed order to begin the
+ * chunk must not make it anew behind its seal (test/model, `fenceStays`). An earlier life needs no memory: orders name
+ * the life they are for.
+ *
+ * At the bound the oldest are forgotten one by one and refused as a range: every handle of their lineage up to theirs.
+ */
+export class GoneHandles {
+  readonly #handles = new Set<ChunkHandle>()
+  readonly #floors = new Map<number, number>()
+
+  add(handle: ChunkHandle): void {
+    this.#handles.add(handle)
+    if (this.#handles.size <= GONE_HANDLES_MAX) return
+    for (const oldest of this.#handles) {
+      this.#handles.delete(oldest)
+      const lineage = lineageOf(oldest)
+      this.#floors.set(lineage, Math.max(this.#floors.get(lineage) ?? 0, counterOf(oldest)))
+      return
+    }
+  }
+
+  has(handle: ChunkHandle): boolean {
+    return this.#handles.has(handle) || counterOf(handle) <= (this.#floors.get(lineageOf(handle)) ?? 0)
+  }
+}
 
 export type FenceState = 'open' | 'fenced' | 'sealed'
 

@@ -2,7 +2,7 @@
 
 import type { ErrorDetail } from '../base/errors.ts'
 import { DfsError } from '../base/errors.ts'
-import type { ServerId, SessionId } from '../base/ids.ts'
+import type { ChunkHandle, ServerId, SessionId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { Clock } from '../io/clock.ts'
@@ -30,6 +30,8 @@ export interface MasterContext {
   readonly safeMode: { readonly isOn: boolean; readonly reason: string; readonly leftMs: number }
   /** When each session was last heard of, monotonic ms. */
   readonly sessionsSeen: Map<SessionId, number>
+  /** When each open chunk was begun or found at the start, monotonic ms. */
+  readonly openedMs: Map<ChunkHandle, number>
   /** Seals that gave up on members since the start: `report` says so. */
   readonly givenUp: { count: number }
   /** The log disk is close to full: only removals enter. */

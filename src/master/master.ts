@@ -114,6 +114,7 @@ export class Master {
         return safeMode()
       },
       sessionsSeen: new Map<SessionId, number>(),
+      openedMs: new Map<ChunkHandle, number>(),
       givenUp,
       isReadOnly: ports.isReadOnly,
       ask,
@@ -125,10 +126,11 @@ export class Master {
   /** The state is whole and the log takes records: what was begun is ended, what was open is known, upkeep runs. */
   async start(): Promise<void> {
     await this.proposer.finishJob()
-    const { packing, locations } = this.context
+    const { packing, locations, openedMs, clock } = this.context
     for (const handle of this.#state.openChunks()) {
       const chunk = this.#state.chunk(handle)
       const members = this.#state.chunkMembers(handle) ?? []
+      openedMs.set(handle, clock.nowMs())
       for (const { directory } of members) locations.set(handle, directory, 'open')
       if (chunk?.shared && chunk.inode === 0) packing.adopt(chunk.goal || this.#state.goal, { handle, members })
     }
@@ -170,9 +172,13 @@ export class Master {
   #tell(): void {
     const { changes } = this.#state
     const { allocated, sealed, forgotten } = changes
-    for (const { handle, members } of allocated)
-      for (const { directory } of members) this.context.locations.set(handle, directory, 'open')
+    const { openedMs, clock, locations } = this.context
+    for (const { handle, members } of allocated) {
+      openedMs.set(handle, clock.nowMs())
+      for (const { directory } of members) locations.set(handle, directory, 'open')
+    }
     for (const { handle, version, length, digest, indexDigest, members } of sealed) {
+      openedMs.delete(handle)
       const request = { handle, version, length, digest, indexDigest, history: historyOf(this.context) }
       for (const { server } of members) {
         this.#unwatched(

@@ -4,7 +4,7 @@
 import { isDfsError } from '../base/errors.ts'
 import type { ChunkHandle, SessionId } from '../base/ids.ts'
 import { SESSION_SILENCE_MS } from '../base/limits.ts'
-import { MINUTE_MS } from '../base/units.ts'
+import { MINUTE_MS, SECOND_MS } from '../base/units.ts'
 import type { Timer } from '../io/clock.ts'
 import type { MasterContext } from './context.ts'
 import { newerServer } from './history.ts'
@@ -18,6 +18,11 @@ const TICK_MS = 200
 const SEALS_MAX = 64
 /** Sessions ended in one tick. */
 const ENDINGS_MAX = 64
+/**
+ * A chunk with fewer members than its goal is left alone for so long, although more could be had: its writer may have
+ * good reason to avoid some, and would only begin another like it.
+ */
+const UNDERPLACED_MS = 15 * SECOND_MS
 const FULL_REPORT_EVERY_MS = 10 * MINUTE_MS
 /** A cluster where nothing moves still writes its time down, so that expiries survive restarts. */
 const TIME_RECORD_EVERY_MS = 10 * MINUTE_MS
@@ -78,7 +83,7 @@ export class Upkeep {
   }
 
   #reasonToSeal(handle: ChunkHandle, placeable: number): string | undefined {
-    const { state, servers, clock } = this.#context
+    const { state, servers, clock, openedMs } = this.#context
     const chunk = state.chunk(handle)
     const members = state.chunkMembers(handle)
     if (!chunk || !members) return undefined
@@ -100,8 +105,9 @@ export class Upkeep {
     }
     if (!chunk.shared && (chunk.owner === 0 || !state.sessionKnown(chunk.owner)))
       return 'the session of its writer has ended'
-    if (members.length < (chunk.goal || state.goal) && placeable >= (chunk.goal || state.goal))
-      return 'a full placement exists now'
+    const goal = chunk.goal || state.goal
+    const ageMs = nowMs - (openedMs.get(handle) ?? nowMs)
+    if (members.length < goal && placeable >= goal && ageMs >= UNDERPLACED_MS) return 'a full placement exists now'
     return undefined
   }
 

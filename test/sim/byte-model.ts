@@ -5,6 +5,7 @@
 
 export class ByteModel {
   readonly #files = new Map<string, Buffer[]>()
+  readonly #mayBeMissing = new Set<string>()
 
   /** What `path` may hold; undefined: it may be missing. Empty: it must be missing. */
   candidates(path: string): readonly Buffer[] {
@@ -15,8 +16,9 @@ export class ByteModel {
     return [...this.#files.keys()]
   }
 
-  /** The content, when only one is possible. */
+  /** The content, when it must be there and only one is possible. */
   content(path: string): Buffer | undefined {
+    if (this.#mayBeMissing.has(path)) return undefined
     const found = this.#files.get(path)
     return found?.length === 1 ? found[0] : undefined
   }
@@ -24,14 +26,22 @@ export class ByteModel {
   /** The change was answered: this is what it holds. */
   set(path: string, bytes: Buffer): void {
     this.#files.set(path, [bytes])
+    this.#mayBeMissing.delete(path)
   }
 
   /** The change was sent and its outcome isn't known: it may hold this as well. */
   maySet(path: string, bytes: Buffer): void {
+    if (!this.#files.has(path)) this.#mayBeMissing.add(path)
     this.#files.set(path, [...(this.#files.get(path) ?? []), bytes])
   }
 
+  /** Whether nothing being there is right as well. */
+  mayBeMissing(path: string): boolean {
+    return this.#mayBeMissing.has(path)
+  }
+
   delete(path: string): void {
+    this.#mayBeMissing.delete(path)
     this.#files.delete(path)
   }
 

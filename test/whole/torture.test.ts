@@ -51,9 +51,14 @@ class Load {
       } catch (error) {
         if (!isDfsError(error)) throw error
         this.failed++
+        this.#trace(`failed ${error.code} ${error.message}`)
       }
       await this.#pause()
     }
+  }
+
+  #trace(what: string): void {
+    if (process.env.TRACE) console.log(what)
   }
 
   async #step(): Promise<void> {
@@ -98,8 +103,10 @@ class Load {
   async #change(path: string, after: Buffer, call: () => Promise<unknown>): Promise<void> {
     try {
       await call()
+      this.#trace(`set ${path} ${after.length}`)
       this.model.set(path, after)
     } catch (error) {
+      this.#trace(`maySet ${path} ${after.length} ${error}`)
       this.model.maySet(path, after)
       throw error
     }
@@ -130,6 +137,7 @@ class Load {
     const to = this.#newPath()
     try {
       await this.#client.copy(path, to)
+      this.#trace(`copy ${path} ${to}`)
       this.model.set(to, bytes)
     } catch (error) {
       this.#uncertain.add(to)
@@ -141,6 +149,7 @@ class Load {
     const to = this.#newPath()
     try {
       await this.#client.rename(path, to)
+      this.#trace(`rename ${path} ${to}`)
       this.model.delete(path)
       this.model.set(to, bytes)
     } catch (error) {
@@ -154,6 +163,7 @@ class Load {
   async #remove(path: string): Promise<void> {
     try {
       await this.#client.remove(path)
+      this.#trace(`remove ${path}`)
       this.model.delete(path)
     } catch (error) {
       this.#forget(path)
@@ -181,9 +191,8 @@ class Load {
     const found = new Set<string>()
     for await (const { name } of client.listAll(this.#directory)) found.add(`${this.#directory}/${name}`)
     for (const path of this.model.paths) {
-      const isCertain = this.model.content(path) !== undefined
       if (!found.has(path)) {
-        if (isCertain) throw new Violation(`${path} was acknowledged and is gone`)
+        if (!this.model.mayBeMissing(path)) throw new Violation(`${path} was acknowledged and is gone`)
         continue
       }
       const fault = this.model.fault(path, await client.readFile(path))
