@@ -109,7 +109,7 @@ export class Route {
       const look = () => {
         const silentMs = this.#clock.nowMs() - Math.max(doneMs, this.#answeredMs)
         if (silentMs < limitMs) {
-          timer = this.#clock.after(limitMs - silentMs, look)
+          timer = this.#clock.after(Math.ceil(limitMs - silentMs), look)
           return
         }
         const message = `no answer for ${Math.round(silentMs)} ms`
