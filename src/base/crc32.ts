@@ -10,11 +10,20 @@ import { assert } from './assert.ts'
 
 type Crc32 = (bytes: Uint8Array, seed?: number) => number
 
-const implementation = choose()
+/** Up to here the call costs more than the bytes, and loading native code more than a short command. */
+const SMALL_BYTES = 4096
+
+const small = zlib.crc32 as Crc32
+/** Chosen with the first bytes that are worth it. */
+let large: Crc32 = (bytes, seed) => {
+  large = choose()
+  return large(bytes, seed)
+}
 
 /** Continues `seed` (0 to start) over `bytes`. @returns 0 .. 2^32 - 1 */
 export function crc32(bytes: Uint8Array, seed = 0): number {
-  return bytes.length === 0 ? seed : implementation(bytes, seed)
+  if (bytes.length === 0) return seed
+  return bytes.length < SMALL_BYTES ? small(bytes, seed) : large(bytes, seed)
 }
 
 /** The checksum of A ‖ B from the checksums of A and B and the byte length of B (0 .. 2^53 - 1). */
@@ -74,5 +83,5 @@ function choose(): Crc32 {
   } catch {
     // Optional: a platform without a prebuilt binary uses zlib's.
   }
-  return zlib.crc32 as Crc32
+  return small
 }

@@ -1,15 +1,14 @@
 // Shell completion: `source <(dfs completion)`. yargs asks the program itself for the words that can follow.
 
+import { yargsPage } from './help.ts'
 import type { Options } from './options.ts'
-import { parser } from './parser.ts'
 import type { Program } from './program.ts'
 
 /** Prints the script for the shell, or, asked by that script, the words that can follow. @returns the exit code */
 export async function complete<C, G extends Options>(program: Program<C, G>, args: readonly string[]): Promise<number> {
   const isScript = args[0] === 'completion'
-  const made = parser([], {})
+  const made = yargsPage({})
     .scriptName(program.name)
-    .strictOptions(false)
     .completion('completion', 'print the completion script of the shell')
   const verbs = Object.entries(program.table)
   if (isScript) {

@@ -1,93 +1,50 @@
-// The parser: yargs, told what a verb declares, and what it prints as help.
+// The parser: yargs' own, told what a verb declares.
 //
-// yargs only splits the arguments. Values are checked in options.ts, so that a flag, an environment variable and a
-// field of a file are refused alike. Words stay in `_`: declared positionals would lose a lone `-`.
+// It only splits the arguments. Values are checked in options.ts, so that a flag, an environment variable and a field
+// of a file are refused alike. Words stay in `_`: declared positionals would lose a lone `-`.
 
-import yargs, { type Argv } from 'yargs'
+import yargsParser from 'yargs-parser'
 import { UsageError } from './failure.ts'
-import type { Option, Options } from './options.ts'
-import { environmentName } from './options.ts'
+import { nearest } from './nearest.ts'
+import type { Options } from './options.ts'
 
 export interface Parsed {
+  /** By option name; absent where not given. One given twice is a list. */
   readonly flags: Readonly<Record<string, unknown>>
   readonly words: readonly string[]
-  readonly wantsHelp: boolean
 }
 
 /** @throws UsageError for an option that is not declared, or has no value where one is wanted */
-export async function parseArguments(args: readonly string[], options: Options): Promise<Parsed> {
-  const parsed: Record<string, unknown> = { ...(await parser(args, options).parseAsync()) }
-  const words = Array.isArray(parsed._) ? parsed._.map(String) : []
-  const flags: Record<string, unknown> = {}
-  for (const name of Object.keys(options)) if (parsed[name] !== undefined) flags[name] = parsed[name]
-  return { flags, words, wantsHelp: parsed.help === true }
-}
-
-export interface HelpPage {
-  readonly command: string
-  readonly usage: string
-  readonly describe: string
-  readonly examples: readonly (readonly [command: string, means: string])[]
-  readonly prefix: string
-}
-
-export async function helpOfVerb(page: HelpPage, own: Options, common: Options): Promise<string> {
-  const names = Object.keys(own)
-  const made = parser([], { ...own, ...common })
-    .usage(`${page.command} ${page.usage}\n\n${page.describe}`)
-    .group(names, 'Options:')
-    .group([...Object.keys(common), 'help'], 'Common options:')
-    .epilogue(
-      `Every option has an environment twin (${environmentName(page.prefix, names[0] ?? 'json')} for --${names[0] ?? 'json'}) and may stand in the file of --config.`,
-    )
-  for (const [command, means] of page.examples) made.example(command, means)
-  return made.getHelp()
-}
-
-export async function helpOfProgram(
-  program: string,
-  describe: string,
-  verbs: readonly (readonly [name: string, describe: string])[],
-): Promise<string> {
-  const page = parser([], {}).usage(`${program} VERB [options]\n\n${describe}`)
-  for (const [name, means] of verbs) page.command(name, means)
-  return page.epilogue(`\`${program} VERB --help\` shows the options of a verb and an example.`).getHelp()
-}
-
-/** A parser that never prints and never ends the process. */
-export function parser(args: readonly string[], options: Options): Argv {
-  const made = yargs([...args])
-    .scriptName('')
-    .locale('en')
-    .parserConfiguration({
+export function parseArguments(args: readonly string[], options: Options): Parsed {
+  const names = Object.entries(options)
+  const flags = names.filter(([, option]) => option.kind === 'flag').map(([name]) => name)
+  const valued = names.filter(([, option]) => option.kind !== 'flag').map(([name]) => name)
+  const alias = Object.fromEntries(names.flatMap(([name, option]) => (option.alias ? [[name, option.alias]] : [])))
+  const { argv, error } = yargsParser.detailed([...args], {
+    boolean: flags,
+    string: valued,
+    narg: Object.fromEntries(valued.map((name) => [name, 1])),
+    alias,
+    configuration: {
       'parse-numbers': false,
       'parse-positional-numbers': false,
       'dot-notation': false,
       'camel-case-expansion': false,
       'duplicate-arguments-array': true,
-    })
-    .exitProcess(false)
-    .version(false)
-    .help(false)
-    .option('help', { type: 'boolean', describe: 'show this page' })
-    .strictOptions()
-    .wrap(Math.min(100, process.stdout.columns || 100))
-    .fail((message, error) => {
-      throw error instanceof UsageError ? error : new UsageError(message ?? error.message)
-    })
-  for (const [name, option] of Object.entries(options)) made.option(name, declaration(option))
-  return made
+      'greedy-arrays': false,
+    },
+  })
+  if (error) throw new UsageError(error.message)
+  const { _: words, ...given } = argv
+  const letters = new Set(Object.values(alias))
+  const stray = Object.keys(given).find((name) => !(name in options) && !letters.has(name))
+  if (stray !== undefined) throw unknownOption(stray, options)
+  const found = names.flatMap(([name]) => (given[name] === undefined ? [] : [[name, given[name]] as const]))
+  return { flags: Object.fromEntries(found), words: words.map(String) }
 }
 
-function declaration(option: Option) {
-  const isFlag = option.kind === 'flag'
-  const shown = isFlag ? undefined : option.default
-  return {
-    type: isFlag ? ('boolean' as const) : ('string' as const),
-    describe: option.describe,
-    ...(isFlag ? {} : { requiresArg: true }),
-    ...(option.alias === undefined ? {} : { alias: option.alias }),
-    // Shown only: the value is given in options.ts, after environment and file had their turn.
-    ...(shown === undefined ? {} : { defaultDescription: shown }),
-  }
+function unknownOption(name: string, options: Options): UsageError {
+  const near = name.length > 1 ? nearest(name, Object.keys(options)) : undefined
+  const shown = name.length > 1 ? `--${name}` : `-${name}`
+  return new UsageError(`there is no option ${shown}${near === undefined ? '' : `; did you mean --${near}?`}`)
 }

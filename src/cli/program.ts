@@ -8,7 +8,7 @@ import { spellOut, splitArguments } from './arguments.ts'
 import { describeFailure, ExitCode, formatFailure, UsageError } from './failure.ts'
 import { type Options, type RawValues, resolveOptions, type ValuesOf } from './options.ts'
 import { OutputClosed } from './output.ts'
-import { helpOfProgram, helpOfVerb, parseArguments } from './parser.ts'
+import { parseArguments } from './parser.ts'
 import type { VerbTable } from './verb.ts'
 
 export interface Program<C, G extends Options> {
@@ -50,14 +50,13 @@ export async function runProgram<C, G extends Options>(
       Object.entries(program.globals).filter(([name]) => !(name in spec.options)),
     )
     const options = { ...spec.options, ...common }
-    const { flags, words } = wantsHelp
-      ? { flags: {}, words: [] }
-      : await parseArguments(spellOut(rest, spec.dashed ?? []), options)
     if (wantsHelp) {
+      const { helpOfVerb } = await import('./help.ts')
       const page = { ...spec, command, describe: entry.describe, prefix: program.prefix }
       process.stdout.write(`${await helpOfVerb(page, spec.options, common)}\n`)
       return ExitCode.done
     }
+    const { flags, words } = parseArguments(spellOut(rest, spec.dashed ?? []), options)
     const sources = {
       flags,
       environment: process.env,
@@ -93,6 +92,7 @@ async function withoutVerb<C, G extends Options>(
   const stray = args[0]
   if (stray !== undefined && !wantsHelp) throw new UsageError(`${stray} is no verb and none follows`)
   const verbs = Object.entries(program.table).map(([name, entry]) => [name, entry.describe] as const)
+  const { helpOfProgram } = await import('./help.ts')
   const help = await helpOfProgram(program.name, program.describe, verbs)
   ;(wantsHelp ? process.stdout : process.stderr).write(`${help}\n`)
   return wantsHelp ? ExitCode.done : ExitCode.usage

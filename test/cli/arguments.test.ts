@@ -69,7 +69,7 @@ const options = {
 } as const satisfies Options
 
 test('words keep a lone dash, numbers stay text, and -- ends the options', async () => {
-  const { words, flags } = await parseArguments(['-f', '-', '007', '/x', '-t3', '--', '-f'], options)
+  const { words, flags } = parseArguments(['-f', '-', '007', '/x', '-t3', '--', '-f'], options)
   assert.equal(words, ['-', '007', '/x', '-f'])
   assert.equal(flags, { force: true, parallel: '3' })
 })
@@ -77,7 +77,7 @@ test('words keep a lone dash, numbers stay text, and -- ends the options', async
 test('an option that is not declared, or without its value, is wrong usage', async () => {
   for (const args of [['--nope'], ['-q'], ['--parallel']]) {
     try {
-      await parseArguments(args, options)
+      parseArguments(args, options)
       assert.unreachable(args.join(' '))
     } catch (error) {
       assert.instance(error, UsageError)

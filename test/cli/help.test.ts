@@ -6,8 +6,8 @@ import { dfsGlobals } from '../../src/cli/context.ts'
 import { daemonGlobals } from '../../src/cli/daemon/options.ts'
 import { dfsVerbs } from '../../src/cli/dfs-verbs.ts'
 import { dfsdVerbs } from '../../src/cli/dfsd-verbs.ts'
+import { helpOfVerb } from '../../src/cli/help.ts'
 import { type Options, resolveOptions } from '../../src/cli/options.ts'
-import { helpOfVerb } from '../../src/cli/parser.ts'
 import type { Verb } from '../../src/cli/verb.ts'
 
 /** The verbs of the contract that exist now. */
