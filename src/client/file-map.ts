@@ -42,24 +42,21 @@ export class FileMap {
 
   /** The extent that holds the byte at `offset`, 0 .. size - 1. Errors: FILE_CHANGED, and the masters'. */
   async extentAt(offset: number, patience: Patience): Promise<PlacedExtent> {
-    assert(offset >= 0 && offset < this.stat.size, 'an offset outside of the file')
-    const page = this.#pages.find((candidate) => candidate.start <= offset && offset < candidate.end)
-    const extents = (page ?? (await this.#load(offset, patience))).extents
-    let low = 0
-    let high = extents.length - 1
-    while (low < high) {
-      const middle = (low + high + 1) >> 1
-      if (extents[middle]!.fileOffset <= offset) low = middle
-      else high = middle - 1
-    }
-    const found = extents[low]
-    if (found === undefined || offset < found.fileOffset || offset >= found.fileOffset + found.length) {
+    const found = this.known(offset) ?? extentIn(await this.#load(offset, patience), offset)
+    if (found === undefined) {
       throw new DfsError('INTERNAL', `${this.path}: the master named no extent for offset ${offset}`, {
         path: this.path,
         offset,
       })
     }
     return found
+  }
+
+  /** As `extentAt`, but undefined where the master would have to be asked. */
+  known(offset: number): PlacedExtent | undefined {
+    assert(offset >= 0 && offset < this.stat.size, 'an offset outside of the file')
+    const page = this.#pages.find((candidate) => candidate.start <= offset && offset < candidate.end)
+    return page && extentIn(page, offset)
   }
 
   /** Forgets what was learned: the next question goes to the master, at the same content version. */
@@ -91,4 +88,19 @@ export class FileMap {
     if (this.#pages.length > PAGES_MAX) this.#pages.shift()
     return page
   }
+}
+
+/** The extent of the page that holds the byte at `offset`, if there is one. */
+function extentIn({ extents }: Page, offset: number): PlacedExtent | undefined {
+  let low = 0
+  let high = extents.length - 1
+  while (low < high) {
+    const middle = (low + high + 1) >> 1
+    if (extents[middle]!.fileOffset <= offset) low = middle
+    else high = middle - 1
+  }
+  const found = extents[low]
+  return found !== undefined && offset >= found.fileOffset && offset < found.fileOffset + found.length
+    ? found
+    : undefined
 }

@@ -48,6 +48,9 @@ export class Reader {
   readonly #map: FileMap
   readonly #timeoutMs: number
   readonly #closing = new AbortController()
+  /** Under way; as long as there are any, the end of the client ends them too. */
+  #shortReads = 0
+  #unlink: () => void = () => {}
 
   private constructor(core: Core, replicas: ReplicaReader, map: FileMap, timeoutMs: number) {
     this.#core = core
@@ -88,7 +91,9 @@ export class Reader {
   async read(offset: number, length: number, options: CallOptions = {}): Promise<Buffer> {
     const [start, bytes] = this.#clip({ offset, length })
     const target = Buffer.allocUnsafe(bytes)
-    await this.#fill(target, start, options)
+    const only = bytes > 0 && options.signal === undefined ? this.#onlyPart(start, bytes) : undefined
+    if (only !== undefined) await this.#fillAtOnce(only, target, options)
+    else await this.#fill(target, start, options)
     return target
   }
 
@@ -176,7 +181,27 @@ export class Reader {
     return [start, Math.min(length, this.size - start)]
   }
 
-  /** Short reads: all parts at once. */
+  /** The range as one part, when one request can read it and it is known where it lies: what most short reads are. */
+  #onlyPart(start: number, bytes: number): Part | undefined {
+    const extent = this.#map.known(start)
+    if (extent === undefined) return undefined
+    const part = partAt(extent, start, start + bytes)
+    return part.length === bytes ? part : undefined
+  }
+
+  /** One request, without what a stream needs: reads that are under way together share one signal. */
+  async #fillAtOnce(part: Part, target: Buffer, options: CallOptions): Promise<void> {
+    if (this.#shortReads++ === 0) this.#unlink = linkSignals(this.#closing, this.#core.closing)
+    try {
+      const { signal } = this.#closing
+      const patience = new Patience(this.#core.io.clock, { ...options, signal }, this.#timeoutMs)
+      await this.#fetch(part, target, patience)
+    } finally {
+      if (--this.#shortReads === 0) this.#unlink()
+    }
+  }
+
+  /** Longer ones: all parts at once. */
   async #fill(target: Buffer, start: number, options: CallOptions): Promise<void> {
     let filled = 0
     for await (const { bytes } of this.#run({ ...options, offset: start, length: target.length }, true, target)) {
@@ -236,7 +261,8 @@ export class Reader {
         patience.progress()
       }
     } finally {
-      stop.abort(new DfsError('ABORTED', 'the rest of the stream is not wanted'))
+      // An error with its stack costs more than a short read: none is made where nobody is left to get it.
+      if (ahead.length > 0) stop.abort(new DfsError('ABORTED', 'the rest of the stream is not wanted'))
       unlink()
       for (const { promise } of ahead) promise.then((fetched) => fetched.release(), dropFault)
     }
@@ -247,12 +273,9 @@ export class Reader {
     const end = start + bytes
     for (let at = start; at < end; ) {
       const extent = await this.#map.extentAt(at, patience)
-      const skip = at - extent.fileOffset
-      const left = Math.min(extent.length - skip, end - at)
-      const intoBlock = extent.handle === HOLE ? 0 : (extent.offset + skip) % BLOCK_BYTES
-      const length = Math.min(left, PIECE_BYTES - intoBlock)
-      yield { fileOffset: at, extent, skip, length }
-      at += length
+      const part = partAt(extent, at, end)
+      yield part
+      at += part.length
     }
   }
 
@@ -303,6 +326,14 @@ export class Reader {
     }
     return { length: part.length, slices: fetched.flatMap((piece) => piece.slices), release }
   }
+}
+
+/** The part from `at` on within the extent, up to `end` at most, whose whole blocks are at most PIECE_BYTES. */
+function partAt(extent: PlacedExtent, at: number, end: number): Part {
+  const skip = at - extent.fileOffset
+  const left = Math.min(extent.length - skip, end - at)
+  const intoBlock = extent.handle === HOLE ? 0 : (extent.offset + skip) % BLOCK_BYTES
+  return { fileOffset: at, extent, skip, length: Math.min(left, PIECE_BYTES - intoBlock) }
 }
 
 const zeroBytes = Buffer.alloc(PIECE_BYTES)
