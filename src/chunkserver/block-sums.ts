@@ -133,6 +133,10 @@ export class PieceSums {
   /** Takes the next bytes. */
   push(bytes: Uint8Array): void {
     for (let at = 0; at < bytes.length; ) {
+      if (this.#beforeBytes + this.#inBlockBytes === 0 && bytes.length - at >= BLOCK_BYTES) {
+        at = this.#pushBlocks(bytes, at)
+        continue
+      }
       const room = BLOCK_BYTES - this.#beforeBytes - this.#inBlockBytes
       const count = Math.min(room, bytes.length - at)
       this.#inBlock = crc32(bytes.subarray(at, at + count), this.#inBlock)
@@ -140,6 +144,21 @@ export class PieceSums {
       at += count
       if (count === room) this.#closeBlock()
     }
+  }
+
+  /** Takes whole blocks from `at` on: the way of nearly all bytes, so it makes the cheapest views. @returns the offset behind them */
+  #pushBlocks(bytes: Uint8Array, at: number): number {
+    const { buffer, byteOffset, length } = bytes
+    const sums = this.#sums
+    let crc = this.#crc
+    let end = at
+    for (; length - end >= BLOCK_BYTES; end += BLOCK_BYTES) {
+      const sum = crc32(new Uint8Array(buffer, byteOffset + end, BLOCK_BYTES))
+      sums.push(sum)
+      crc = combineBlock(crc, sum)
+    }
+    this.#crc = crc
+    return end
   }
 
   /** CRC32 of the piece's own bytes so far. */
