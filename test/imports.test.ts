@@ -90,6 +90,7 @@ const harmlessNodeModules = [
   'node:assert',
   'node:buffer',
   'node:events',
+  'node:events',
   'node:path',
   'node:stream',
   'node:stream/web',

@@ -5,6 +5,7 @@
 //
 // Source: GFS §2.3, §2.7; DESIGN §3, Client library.
 
+import { setMaxListeners } from 'node:events'
 import { DfsError, isDfsError } from '../base/errors.ts'
 import type { ClusterId } from '../base/ids.ts'
 import { checkPath } from '../base/path.ts'
@@ -89,6 +90,8 @@ export class Client {
   private constructor(io: Io, options: ClientOptions) {
     const links = new Links(io, options.name ?? 'client', options.onBug ?? throwLater)
     const masters = new Masters(links, io.entropy, addressesOf(options.masters))
+    // Every call under way listens to it, hundreds at once; that is no leak.
+    setMaxListeners(0, this.#closing.signal)
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS_DEFAULT
     const sessions = new Sessions(io.clock, io.entropy, (session) => {
       const patience = new Patience(io.clock, { signal: this.#closing.signal }, this.#timeoutMs)
