@@ -130,6 +130,8 @@ function stopRequest(stopsWithStdin: boolean): Promise<string> {
         resolve(signal)
       })
     }
+    // The terminal was closed. Elsewhere SIGHUP is left as it is found: nohup has it ignored.
+    if (process.stdout.isTTY) process.on('SIGHUP', () => resolve('SIGHUP'))
     if (!stopsWithStdin) return
     process.stdin.on('end', () => resolve('standard input ended')).on('error', () => resolve('standard input broke'))
     process.stdin.resume()
