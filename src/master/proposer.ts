@@ -136,7 +136,7 @@ export class Proposer {
 
   #append(waiting: Waiting): void {
     const { log, clock, term } = this.#options
-    const { operation } = waiting
+    const { operation, resolve, reject } = waiting
     const time = { clusterMs: this.clusterMs, wallMs: clock.wallMs() }
     const { number: kind, version } = operationTable[operation.kind]
     let index: number
@@ -144,12 +144,12 @@ export class Proposer {
       index = log.append({ term, kind, version, payload: encodeOperation(time, operation) })
     } catch (error) {
       if (!isDfsError(error)) throw error
-      waiting.reject(error)
+      reject(error)
       return
     }
     const session = 'by' in operation ? operation.by?.session : undefined
     if (session !== undefined) this.#unapplied.set(session, (this.#unapplied.get(session) ?? 0) + 1)
-    this.#appended.push({ ...waiting, index, time, session })
+    this.#appended.push({ operation, resolve, reject, index, time, session })
   }
 
   #apply({ operation, time, index, resolve, reject }: Appended): void {

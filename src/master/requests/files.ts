@@ -34,7 +34,10 @@ export const fileHandlers = {
     return { chunks: handles.flatMap((handle) => locationOf(context, handle) ?? []) }
   },
 
-  putFile: async (context, request) => ({ inode: inodeIn(await change(context, { kind: 'putFile', ...request })) }),
+  // Field by field: this is the most frequent change, and spreading a request costs more than applying it.
+  putFile: async (context, { by, publish, inode, extents, mtimeMs }) => ({
+    inode: inodeIn(await change(context, { kind: 'putFile', by, publish, inode, extents, mtimeMs })),
+  }),
 
   openForWrite: async (context, { by, path, mode, inode, withChunk, avoid }) => {
     const { state } = context
