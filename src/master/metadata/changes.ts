@@ -42,12 +42,17 @@ export class Changes {
 
   /** Empties all lists. */
   clear(): void {
-    this.allocated.length = 0
-    this.sealed.length = 0
-    this.versionRaised.length = 0
-    this.forgotten.length = 0
-    this.removed.length = 0
-    this.sessionsEnded.length = 0
-    this.jobsEnded.length = 0
+    empty(this.allocated)
+    empty(this.sealed)
+    empty(this.versionRaised)
+    empty(this.forgotten)
+    empty(this.removed)
+    empty(this.sessionsEnded)
+    empty(this.jobsEnded)
   }
+}
+
+/** Setting the length is a call into the runtime, after every operation, and nearly all lists are empty already. */
+function empty(list: unknown[]): void {
+  if (list.length > 0) list.length = 0
 }
