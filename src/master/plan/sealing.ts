@@ -54,7 +54,8 @@ export function decideSeal(
   patienceMs: number,
 ): SealDecision {
   const answers = members.flatMap(({ answer }) => (answer ? [answer] : []))
-  const inLife = answers.filter((answer) => answer.inLife)
+  // Named bytes were synced on every member: one that holds fewer is damaged, and proves nothing about the others.
+  const inLife = answers.filter((answer) => answer.inLife && answer.length >= namedBytes)
   const hasAll = answers.length === members.length
   if (inLife.length > 0) {
     if (!hasAll && elapsedMs < graceMs) return { kind: 'wait' }

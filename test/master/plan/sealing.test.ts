@@ -71,6 +71,13 @@ test('proofs shorter than what files name are not believed before patience is ov
   assert.is(decision.givenUp.length, 3, 'and the loss is said')
 })
 
+test('a member in its life that holds less than files name is damaged, and does not shorten the others', () => {
+  const none = { exists: false, inLife: true, length: 0, digest: 0, indexDigest: 0 }
+  const decision = decide([none, held(25), held(22)], 0, 20)
+  assert.is(decision.kind === 'seal' && decision.length, 22)
+  assert.is(decide([none, undefined, undefined], GRACE_MS, 20).kind, 'wait', 'it alone decides nothing')
+})
+
 test('members given up on are named', () => {
   const decision = decide([held(10, false), undefined, held(20, false)], PATIENCE_MS)
   assert.ok(decision.kind === 'seal')
