@@ -35,6 +35,8 @@ export class DataDirectory {
   /** Bytes of data files here. */
   usedBytes = 0
   chunkCount = 0
+  /** Where the scrubber is in its pass, 0 .. 1000, and how long ago it finished one: kept by scrubber.ts. */
+  scrub: { readonly permille: number; readonly ageMs: number | undefined } = { permille: 0, ageMs: undefined }
   readonly #lock: DiskLock
   readonly #logger: Logger
   readonly #reserveBytes: number
@@ -106,6 +108,8 @@ export class DataDirectory {
       usedBytes: this.usedBytes,
       freeBytes: this.#failure === undefined ? this.freeForChunks : 0,
       chunks: this.chunkCount,
+      scrubPermille: this.scrub.permille,
+      scrubAgeMs: this.scrub.ageMs,
     }
   }
 

@@ -146,6 +146,10 @@ export const directoryFacts = struct({
   /** Bytes that new chunks may take: free space less the reserve. */
   freeBytes: uint,
   chunks: uint,
+  /** How far the scrubber is with its pass, in thousandths of the replicas here. */
+  scrubPermille: added(integer(0, 1000), 0),
+  /** Milliseconds since a pass was finished; undefined: none ever was. */
+  scrubAgeMs: optional(uint),
 })
 
 /** What a server says of one replica. `sequence` of the carrying message orders these: older is ignored. */
@@ -168,6 +172,44 @@ export const order = struct({
   length: chunkLength,
   digest: crc,
   indexDigest: crc,
+})
+
+/** Where a check of a tree goes on: after this path, or in the file that it names from byte `offset` (when not 0) on. */
+export const fsckCursor = struct({ path, offset: uint })
+
+/** A chunk that a file of a checked page names. */
+export const fsckChunk = struct({
+  handle,
+  goal: integer(1, REPLICAS_MAX),
+  /** Logged length; 0 while open. */
+  length: chunkLength,
+  isSealed: boolean,
+  /** Whole replicas on servers that answer. */
+  whole: uint,
+  /** Replicas on servers that answer, of which some blocks failed. */
+  corrupt: uint,
+  /** Not every server has said yet what it holds: absence is no verdict. */
+  isUncertain: boolean,
+  /** All whole replicas, two or more, are on one host. */
+  isOnOneHost: boolean,
+  /** Those known of, on servers that answer or not; empty for a chunk in order, unless they were asked for. */
+  replicas: list(
+    struct({
+      server: serverId,
+      address,
+      state: word('open', 'good', 'short', 'corrupt', 'different'),
+      serverState: word('live', 'suspect', 'dead', 'maintenance', 'draining'),
+      disk: path,
+    }),
+    64,
+  ),
+})
+
+/** A file of a checked page, with the extents that are not in order (or all, when asked for). */
+export const fsckFile = struct({
+  path,
+  size: uint,
+  extents: list(struct({ offset: uint, length: uint, handle: handleOrHole }), EXTENTS_PER_REQUEST_MAX),
 })
 
 /** How far the master's history goes; a chunkserver that has seen more refuses orders (MASTER_ROLLED_BACK). */
@@ -202,6 +244,8 @@ export const Message = {
       chunkBytes: integer(1, CHUNK_BYTES_MAX),
       goal: integer(1, REPLICAS_MAX),
       version: label,
+      /** The master's wall clock, ms since 1970; 0: an earlier version, which doesn't say. */
+      wallMs: added(uint, 0),
     }),
   },
   stat: {
@@ -518,6 +562,68 @@ export const Message = {
     reply: struct({ lostIndex: uint }),
   },
 
+  fsck: {
+    number: 150,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'a page of the check of a file or tree: its chunks held against their replicas',
+    request: struct({
+      path,
+      after: optional(fsckCursor),
+      /** Which files, extents and replicas are told: only what is not in order, or more. */
+      detail: word('problems', 'files', 'chunks', 'locations'),
+      /** Judge as if this server were gone: what its drain waits for. */
+      without: optional(serverId),
+    }),
+    reply: struct({
+      /** Files and directories that begin in this page, and the files' bytes. */
+      files: uint,
+      directories: uint,
+      bytes: uint,
+      rows: list(fsckFile, 4096),
+      /** Every chunk that files of this page name, once. */
+      chunks: list(fsckChunk, EXTENTS_PER_REQUEST_MAX),
+      /** Servers that could take a replica now. */
+      placeable: uint,
+      /** Ask again from here; nothing: the check has ended. */
+      next: optional(fsckCursor),
+    }),
+  },
+  setServerIntent: {
+    number: 151,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'what the operator wants of a chunkserver',
+    request: struct({
+      by: requester,
+      server: serverId,
+      intent: word('serve', 'maintain', 'drain'),
+      /** How long `maintain` lasts; 0: until told otherwise. */
+      forMs: uint,
+    }),
+    reply: nothing,
+  },
+  safeMode: {
+    number: 152,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'whether safe mode is on; enter it, or leave it, by hand',
+    request: struct({ action: word('get', 'enter', 'leave') }),
+    reply: struct({ isOn: boolean, isManual: boolean, reason: text(500), leftMs: uint }),
+  },
+  scrub: {
+    number: 153,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'one server (or all) checks every replica now; answers which have begun',
+    request: struct({ server: optional(serverId) }),
+    reply: struct({ begun: list(serverId, 65_536), refused: list(serverId, 65_536) }),
+  },
+
   // Chunkserver to master.
   join: {
     number: 200,
@@ -618,6 +724,16 @@ export const Message = {
     means: 'the log says: this long, this digest; cut what is longer',
     request: struct({ handle, version, length: chunkLength, digest: crc, indexDigest: crc, history }),
     reply: struct({ facts: replicaFacts }),
+  },
+
+  scrubNow: {
+    number: 240,
+    from: 'master',
+    to: 'chunkserver',
+    data: 'none',
+    means: 'begin a pass of the scrubber, as fast as other work allows',
+    request: nothing,
+    reply: nothing,
   },
 
   // To chunkservers along the chain: from the client to the primary, from each member to the next.

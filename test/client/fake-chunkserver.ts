@@ -188,6 +188,8 @@ export class FakeChunkserver {
       usedBytes: 0,
       freeBytes: 100 * GiB,
       chunks: this.disk.chunks.size,
+      scrubPermille: 0,
+      scrubAgeMs: undefined,
     }
   }
 

@@ -15,11 +15,12 @@ const INFO_EXTENTS_MAX = 100_000
 
 export function reportHandlers(census: CensusTaker, replicas: Replicas) {
   return {
-    clusterInfo: ({ state }) => ({
+    clusterInfo: ({ state, clock }) => ({
       clusterId: state.clusterId,
       chunkBytes: state.chunkBytes,
       goal: state.goal,
       version: VERSION,
+      wallMs: Math.max(0, Math.floor(clock.wallMs())),
     }),
 
     report: async (context) => ({ document: await report(context, census, replicas) }),

@@ -13,6 +13,8 @@ const disk = (life: number) => ({
   usedBytes: 0,
   freeBytes: 10,
   chunks: 0,
+  scrubPermille: 0,
+  scrubAgeMs: undefined,
 })
 const facts = (life = 7) => ({
   identity: 9,
