@@ -23,6 +23,7 @@ import type { Handlers } from '../rpc/requests.ts'
 import type { Hello } from '../wire/hello.ts'
 import { type DirectoryFacts, type History, Message, type RequestOf } from '../wire/messages.ts'
 import type { Counters } from './counters.ts'
+import { DirectoryNews } from './directory-news.ts'
 import type { HistoryGuard } from './history-guard.ts'
 import { type Inventory, REPORT_PART_MAX } from './inventory.ts'
 import type { Orders } from './orders.ts'
@@ -61,6 +62,7 @@ export interface MasterLinkOptions {
 
 export class MasterLink {
   readonly #options: MasterLinkOptions
+  readonly #news = new DirectoryNews()
   #connection: Connection | undefined
   #master: Address | undefined
   #isJoined = false
@@ -148,7 +150,8 @@ export class MasterLink {
     )
     if (this.#isClosed) return connection.close()
     this.#connection = connection
-    const asked = Message.join.request.encode({ ...this.#options.joinFacts(), seenLogIndex: guard.seen })
+    const facts = this.#options.joinFacts()
+    const asked = Message.join.request.encode({ ...facts, seenLogIndex: guard.seen })
     const answer = await connection.call(Message.join.number, asked, { timeoutMs: JOIN_MS })
     const joined = Message.join.reply.decode(answer.body, 'join')
     this.#checkHistory(joined.history, address)
@@ -160,6 +163,7 @@ export class MasterLink {
       { server: joined.server, master: formatAddress(address) },
       `joined ${formatAddress(address)} as ${formatServer(joined.server)}`,
     )
+    this.#news.joined(facts.directories)
     inventory.forgetChanges()
     await this.#report(connection)
     let heartbeatMs = joined.heartbeatMs
@@ -179,7 +183,7 @@ export class MasterLink {
     const changes = inventory.take()
     const body = Message.heartbeat.request.encode({
       sequence: inventory.nextSequence(),
-      directories: this.#options.directories(),
+      ...this.#news.next(this.#options.directories()),
       ...this.#options.load(),
       changes,
     })

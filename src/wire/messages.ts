@@ -11,6 +11,7 @@ import {
   DIRECTORIES_MAX,
   EXTENTS_PER_REQUEST_MAX,
   PATH_BYTES_MAX,
+  RECORD_INDEX_BYTES_MAX,
   REPLICAS_MAX,
 } from '../base/limits.ts'
 import {
@@ -658,6 +659,8 @@ export const Message = {
       streams: uint,
       queuedBytes: uint,
       changes: list(replicaFacts, 4096),
+      /** False: `directories` is empty because nothing worth telling has changed; what was said before holds. */
+      hasDirectories: added(boolean, true),
     }),
     reply: struct({
       heartbeatMs: integer(1),
@@ -724,6 +727,36 @@ export const Message = {
     means: 'the log says: this long, this digest; cut what is longer',
     request: struct({ handle, version, length: chunkLength, digest: crc, indexDigest: crc, history }),
     reply: struct({ facts: replicaFacts }),
+  },
+  clone: {
+    number: 233,
+    from: 'master',
+    to: 'chunkserver',
+    data: 'none',
+    means: 'make a replica of a sealed chunk from others; answered when it is durable',
+    request: struct({
+      handle,
+      version,
+      /** What the log says of the chunk; the copy is proven against it. */
+      length: chunkLength,
+      digest: crc,
+      indexDigest: crc,
+      shared: boolean,
+      /** Log index of the allocation record. */
+      logIndex: uint,
+      /** Where the copy goes, unless the server holds a replica of the chunk already: then there. */
+      directory: directoryId,
+      /** Best first; each block may come from any of them that proves it. */
+      sources: list(struct({ server: serverId, address }), REPLICAS_MAX * 4),
+      /** What copies that carry a rate may take of this server's network together; 0: this one is not held back. */
+      bytesPerSecond: uint,
+      history,
+    }),
+    reply: struct({
+      facts: replicaFacts,
+      /** Bytes that were fetched; 0 when the replica was here already. */
+      bytes: uint,
+    }),
   },
 
   scrubNow: {
@@ -827,6 +860,20 @@ export const Message = {
     means: 'CRC32 of a range, verified against the stored checksums',
     request: struct({ handle, version, offset: chunkLength, length: chunkLength }),
     reply: struct({ digest: crc }),
+  },
+  recordIndex: {
+    number: 308,
+    from: 'chunkserver',
+    to: 'chunkserver',
+    data: 'none',
+    means: 'a page of the record index of a sealed shared chunk',
+    request: struct({ handle, version, from: uint }),
+    reply: struct({
+      /** Entries as in the chunk's meta file, from entry `from` on (chunkserver/README.md). */
+      entries: bytes(RECORD_INDEX_BYTES_MAX / 2),
+      /** Entries of the whole index. */
+      count: uint,
+    }),
   },
 } as const satisfies Record<string, MessageRow>
 

@@ -166,7 +166,14 @@ export class FakeChunkserver {
         const reply = await ask(
           connection,
           'heartbeat',
-          { sequence: ++this.#sequence, directories: [this.#facts()], streams: 0, queuedBytes: 0, changes },
+          {
+            sequence: ++this.#sequence,
+            directories: [this.#facts()],
+            streams: 0,
+            queuedBytes: 0,
+            changes,
+            hasDirectories: true,
+          },
           { timeoutMs: 1000 },
         )
         for (const order of reply.orders) if (order.kind === 'delete') this.disk.chunks.delete(order.handle)

@@ -30,9 +30,15 @@ export function chunkserverHandlers(replicas: Replicas) {
       return { server: id, heartbeatMs: context.settings.heartbeatMs, history }
     },
 
-    heartbeat(context, { sequence, directories, streams, queuedBytes, changes }, asker) {
+    heartbeat(context, { sequence, directories, hasDirectories, streams, queuedBytes, changes }, asker) {
       const server = serverOf(context, asker)
-      context.servers.beat(server, directories, streams, queuedBytes, context.clock.nowMs())
+      context.servers.beat(
+        server,
+        hasDirectories ? directories : server.directories,
+        streams,
+        queuedBytes,
+        context.clock.nowMs(),
+      )
       if (sequence > server.sequence) {
         server.sequence = sequence
         for (const facts of changes) replicas.note(server, facts)
