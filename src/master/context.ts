@@ -28,6 +28,8 @@ export interface MasterContext {
   readonly sealer: Sealer
   readonly packing: PackingChunks
   readonly safeMode: { readonly isOn: boolean; readonly reason: string; readonly leftMs: number }
+  /** What the operator said of safe mode since this master started; `auto`: nothing. */
+  readonly manualSafeMode: { wish: 'auto' | 'on' | 'off' }
   /** When each session was last heard of, monotonic ms. */
   readonly sessionsSeen: Map<SessionId, number>
   /** When each open chunk was begun or found at the start, monotonic ms. */
@@ -37,7 +39,11 @@ export interface MasterContext {
   /** The log disk is close to full: only removals enter. */
   isReadOnly(): boolean
   /** Sends a request over the connection that the chunkserver opened; UNAVAILABLE when there is none. */
-  ask<K extends 'fence' | 'digestAt' | 'seal'>(server: ServerId, name: K, request: RequestOf<K>): Promise<ReplyOf<K>>
+  ask<K extends 'fence' | 'digestAt' | 'seal' | 'scrubNow'>(
+    server: ServerId,
+    name: K,
+    request: RequestOf<K>,
+  ): Promise<ReplyOf<K>>
   /** Writes a checkpoint of everything logged so far; resolves with its log index. */
   checkpoint(): Promise<number>
 }

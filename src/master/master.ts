@@ -27,6 +27,7 @@ import { Replicas } from './replicas.ts'
 import { chunkserverHandlers } from './requests/chunkservers.ts'
 import { fileHandlers } from './requests/files.ts'
 import { namespaceHandlers } from './requests/namespace.ts'
+import { operatorHandlers } from './requests/operators.ts'
 import { reportHandlers } from './requests/reports.ts'
 import { Sealer } from './sealer.ts'
 import type { MasterSettings } from './settings.ts'
@@ -113,6 +114,7 @@ export class Master {
       get safeMode() {
         return safeMode()
       },
+      manualSafeMode: { wish: 'auto' },
       sessionsSeen: new Map<SessionId, number>(),
       openedMs: new Map<ChunkHandle, number>(),
       givenUp,
@@ -155,6 +157,7 @@ export class Master {
     const all = {
       ...namespaceHandlers,
       ...fileHandlers,
+      ...operatorHandlers,
       ...chunkserverHandlers(this.#replicas),
       ...reportHandlers(census, this.#replicas),
     }
@@ -218,7 +221,9 @@ export class Master {
   }
 
   #safeMode(): MasterContext['safeMode'] {
-    const { servers, clock } = this.context
+    const { servers, clock, manualSafeMode } = this.context
+    if (manualSafeMode.wish === 'on') return { isOn: true, reason: 'the operator entered it', leftMs: 0 }
+    if (manualSafeMode.wish === 'off') return { isOn: false, reason: '', leftMs: 0 }
     const leftMs = this.#startMs + SAFE_MODE_MS - clock.nowMs()
     const known = [...this.#state.servers()]
     const missing = known.filter(({ id }) => !servers.get(id)?.hasReported)

@@ -6,6 +6,7 @@ import type { MasterContext } from './context.ts'
 import { checkHistory } from './history.ts'
 import { tooFewServers } from './packing.ts'
 import { type Placement, type PlacementServer, placeReplicas } from './plan/placement.ts'
+import { type Intent, intentNow } from './plan/standing.ts'
 import { minimumReplicas } from './settings.ts'
 
 /** Members for one new chunk. NO_SERVERS, naming every server that was passed over, when fewer than the minimum can. */
@@ -40,7 +41,11 @@ function placementServers(context: MasterContext): PlacementServer[] {
     host: hostOf(server.address),
     rack: server.rack,
     zone: server.zone,
-    excluded: exclusion(server, servers.liveness(server, nowMs), state.server(server.id)?.intent ?? 'serve'),
+    excluded: exclusion(
+      server,
+      servers.liveness(server, nowMs),
+      intentNow(state.server(server.id), context.proposer.clusterMs),
+    ),
     load: server.streams + server.recentPlacements,
     directories: server.directories.map((directory) => ({
       directory: directory.directory,
@@ -52,7 +57,7 @@ function placementServers(context: MasterContext): PlacementServer[] {
   }))
 }
 
-function exclusion(server: ServerView, liveness: string, intent: 'serve' | 'maintain' | 'drain'): string | undefined {
+function exclusion(server: ServerView, liveness: string, intent: Intent): string | undefined {
   if (liveness !== 'live') return `it is ${liveness}`
   if (intent === 'drain') return 'it is being drained'
   if (intent === 'maintain') return 'it is in maintenance'

@@ -8,6 +8,7 @@ import type { CensusTaker } from '../census.ts'
 import { change, type Handlers, type MasterContext } from '../context.ts'
 import { isRolledBack } from '../history.ts'
 import { factsOf, fileAt } from '../lookup.ts'
+import { intentNow } from '../plan/standing.ts'
 import type { Replicas } from '../replicas.ts'
 
 /** Extents that `info` shows at most; a file with more is told so. */
@@ -66,7 +67,7 @@ async function report(context: MasterContext, census: CensusTaker, replicas: Rep
     readOnly: context.isReadOnly(),
     servers: [
       ...joined.map((server) => {
-        const intent = state.server(server.id)?.intent ?? 'serve'
+        const intent = intentNow(state.server(server.id), context.proposer.clusterMs)
         const liveness = servers.liveness(server, nowMs)
         return {
           id: formatServer(server.id),
@@ -93,6 +94,8 @@ async function report(context: MasterContext, census: CensusTaker, replicas: Rep
             capacityBytes: directory.capacityBytes,
             usedBytes: directory.usedBytes,
             freeBytes: directory.freeBytes,
+            scrubPermille: directory.scrubPermille,
+            scrubAgeMs: directory.scrubAgeMs ?? null,
           })),
           seesMoreHistory: isRolledBack(context, server),
         }
