@@ -497,6 +497,10 @@ const codecs: { readonly [K in OperationKind]: Codec<K> } = {
     write: (op, to) => to.push(op.handle, op.version),
     read: (from) => ({ kind: 'raiseVersion', handle: from.whole() as ChunkHandle, version: from.whole() }),
   },
+  openTail: {
+    write: (op, to) => to.push(op.inode, flatMembers(op.members)),
+    read: (from) => ({ kind: 'openTail', inode: from.whole() as InodeId, members: from.members() }),
+  },
   continueJob: { write: () => {}, read: () => ({ kind: 'continueJob' }) },
   collectGarbage: {
     write: (op, to) => to.push(op.trashBeforeMs, op.chunksBeforeMs),

@@ -207,7 +207,9 @@ export type Operation =
   // Chunks.
   /** An open chunk that many sessions append small files to. */
   | { readonly kind: 'openPackingChunk'; readonly members: readonly Member[]; readonly goal: number }
-  /** The master's seal: the first in the log wins (DESIGN §2). */
+  /** An open chunk at the end of a file with a name, that many sessions append records to; its seal makes it the file's. */
+  | { readonly kind: 'openTail'; readonly inode: InodeId; readonly members: readonly Member[] }
+  /** The master's seal: the first in the log wins (DESIGN §2). Bytes of a file's tail are appended to the file by it. */
   | {
       readonly kind: 'sealChunk'
       readonly handle: ChunkHandle
@@ -260,6 +262,7 @@ export const operationTable = {
   openPackingChunk: { number: 60, version: 1 },
   sealChunk: { number: 61, version: 1 },
   raiseVersion: { number: 62, version: 1 },
+  openTail: { number: 63, version: 1 },
   continueJob: { number: 80, version: 1 },
   collectGarbage: { number: 81, version: 1 },
 } as const satisfies Record<OperationKind, { number: number; version: number }>
@@ -279,7 +282,7 @@ export type Outcome =
  *   spliceFile, truncateFile, concatFiles, setAttributes [inode, size, contentVersion]
  *   remove                       [trash id | 0]
  *   registerServer               [server id]
- *   openPackingChunk             [handle, version]
+ *   openPackingChunk, openTail   [handle, version]
  *   others                       []
  */
 export type Reply = readonly (number | string)[]

@@ -72,6 +72,7 @@ const samples: readonly Operation[] = [
   { kind: 'openPackingChunk', members: MEMBERS, goal: 0 },
   { kind: 'sealChunk', handle, length: 5, digest: 6, indexDigest: 7 },
   { kind: 'raiseVersion', handle, version: 2 },
+  { kind: 'openTail', inode: 16 as InodeId, members: MEMBERS },
   { kind: 'continueJob' },
   { kind: 'collectGarbage', trashBeforeMs: -5, chunksBeforeMs: 8 },
 ]

@@ -8,7 +8,7 @@
 
 import { unreachable } from '../../base/assert.ts'
 import type { Operation, Outcome, RecordTime, Requester } from '../operations.ts'
-import { openPackingChunk, raiseVersion, sealChunk } from './chunk-operations.ts'
+import { openPackingChunk, raiseVersion } from './chunk-operations.ts'
 import { acceptRollback, formatCluster, registerServer, setServerIntent } from './cluster.ts'
 import { continueJob, copy } from './copy.ts'
 import { makeDirectory, remove, rename, setAttributes } from './directories.ts'
@@ -16,6 +16,7 @@ import { allocateChunk, commitFile, concatFiles, openFile, putFile, spliceFile, 
 import { ACCEPTABLE, type Context, DONE, no, PENDING } from './outcome.ts'
 import { answerOfTable, endSession, enterSession } from './sessions.ts'
 import type { MetadataState } from './state.ts'
+import { checkTails, openTail, sealChunk } from './tails.ts'
 import { collectGarbage, emptyTrash, restoreTrash } from './trash.ts'
 
 /**
@@ -61,10 +62,10 @@ function requesterOf(op: Operation): Requester | undefined {
   return 'by' in op ? op.by : undefined
 }
 
-/** What the state as a whole refuses: everything before the format, changes of names during a job. */
+/** What the state as a whole refuses: everything before the format, changes of names during a job, of files with a tail. */
 function checkState(state: MetadataState, op: Operation): Outcome | undefined {
   if (state.clusterId === '' && op.kind !== 'formatCluster') return no('NOT_READY', 'the cluster is not formatted yet')
-  if (state.job === undefined || !waitsForJob(op)) return undefined
+  if (state.job === undefined || !waitsForJob(op)) return checkTails(state, op)
   return no('FILE_BUSY', `${state.job.from} is being copied to ${state.job.to}`, { path: state.job.to })
 }
 
@@ -136,6 +137,8 @@ function dispatch(state: MetadataState, op: Operation, context: Context): Outcom
       return sealChunk(state, op, context)
     case 'raiseVersion':
       return raiseVersion(state, op, context)
+    case 'openTail':
+      return openTail(state, op, context)
     case 'continueJob':
       return continueJob(state, context)
     case 'collectGarbage':

@@ -18,6 +18,8 @@ export interface SectionRow {
   readonly name: string
   /** How its bytes are cut: for the table in README.md, which a test compares. */
   readonly shape: string
+  /** The sections version that brought it; 1 when left out. */
+  readonly since?: number
   encode(context: Encoding): Iterable<Uint8Array>
   decode(context: Decoding): SectionSink
 }
@@ -62,6 +64,8 @@ function inOrder(index: {
 /** What reading remembers between sections. Rows of fresh tables are given as 0, 1, 2, … */
 export class Decoding {
   readonly state = new MetadataState()
+  /** The sections version that wrote what is read; known once the first section is. */
+  version = 0
   readonly profiles: number[] = []
   inodes = new Float64Array(0)
   counts = new Uint32Array(0)

@@ -11,7 +11,7 @@ import { badSection, type RecordFields } from './sections.ts'
 import type { Job, Session, TrashEntry } from './state.ts'
 
 /** Version of the sections' meaning, the first field of section `state`. */
-export const SECTIONS_VERSION = 1
+export const SECTIONS_VERSION = 2
 
 const INTENTS = ['serve', 'maintain', 'drain'] as const
 
@@ -38,9 +38,13 @@ export const stateSections: readonly SectionRow[] = [
         state.trashDueThrough,
       ],
     ],
-    ({ state }, fields) => {
+    (context, fields) => {
+      const { state } = context
       const version = fields.whole()
-      if (version !== SECTIONS_VERSION) throw badSection('state', `version ${version}, known is ${SECTIONS_VERSION}`)
+      if (version < 1 || version > SECTIONS_VERSION) {
+        throw badSection('state', `version ${version}, known are 1 to ${SECTIONS_VERSION}`)
+      }
+      context.version = version
       state.clusterId = fields.text() as ClusterId
       state.lineage = fields.whole()
       const lineages = fields.wholes(2)
@@ -203,6 +207,22 @@ export const recordSections: readonly SectionRow[] = [
       state.job = readJob(fields)
     },
   ),
+  {
+    ...records(
+      'tails',
+      (state) => sorted(state.chunks.tails),
+      ({ state }, fields) => {
+        const inode = fields.whole() as InodeId
+        const handle = fields.whole() as ChunkHandle
+        const row = state.chunks.row(handle)
+        if (state.inodes.row(inode) < 0) throw badSection('tails', `inode ${inode} is not there`)
+        if (row < 0 || !state.chunks.isOpen(row)) throw badSection('tails', `chunk ${handle} is not open`)
+        state.chunks.tails.set(inode, handle)
+        state.chunks.tailFiles.set(handle, inode)
+      },
+    ),
+    since: 2,
+  },
 ]
 
 function sorted<K extends number, V>(map: ReadonlyMap<K, V>): [K, V][] {

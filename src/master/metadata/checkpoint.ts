@@ -30,17 +30,20 @@ export function* encodeCheckpoint(state: MetadataState): Generator<Section, void
  */
 export async function loadCheckpointSections(sections: LoadedSections): Promise<MetadataState> {
   const context = new Decoding()
+  let due = layout
   let at = 0
   for await (const { name, bytes } of sections) {
-    const expected = layout[at++]
+    const expected = due[at++]
     if (expected === undefined || expected.name !== name) {
       throw badSection(name, `not known at this place, where ${expected?.name ?? 'the end'} is due`)
     }
     const sink = expected.decode(context)
     for await (const piece of bytes) sink.push(piece)
     sink.end()
+    // The first section says which others there are.
+    if (at === 1) due = layout.filter(({ since = 1 }) => since <= context.version)
   }
-  if (at !== layout.length) throw badSection(layout[at]!.name, 'missing')
+  if (at !== due.length) throw badSection(due[at]!.name, 'missing')
   return context.finish()
 }
 

@@ -3,7 +3,7 @@
 //   allocated (open) ──seal──▶ sealed ──last reference goes──▶ retained ──collectGarbage──▶ forgotten
 //                                     └──no file with a name ever held it, or its trash was purged──▶ forgotten
 //
-// A chunk that is open, or lent to a writer, never leaves the table.
+// A chunk that is open, or lent to a writer, never leaves the table. The operation that seals is in tails.ts.
 //
 // Source: GFS §4.4, §4.5; DESIGN §2 (sealing).
 
@@ -22,30 +22,6 @@ export function openPackingChunk(state: MetadataState, op: OperationOf<'openPack
   if (context.dry) return ACCEPTABLE
   const handle = newChunk(state, op.members, op.goal === 0 ? state.goal : op.goal, context.index, undefined)
   return yes(handle, 1)
-}
-
-export function sealChunk(state: MetadataState, op: OperationOf<'sealChunk'>, context: Context): Outcome {
-  const { handle, length, digest, indexDigest } = op
-  const row = state.chunks.row(handle)
-  if (row < 0) return no('NOT_FOUND', `chunk ${formatHandle(handle)} is not in the chunk table`, { handle })
-  if (!isWhole(length, state.chunkBytes)) {
-    return no(
-      'INVALID_ARGUMENT',
-      `chunk ${formatHandle(handle)}: a seal at ${length} bytes, at most ${state.chunkBytes}`,
-    )
-  }
-  if (!state.chunks.isOpen(row)) {
-    const facts = state.chunks.facts(handle, row)
-    if (facts.length === length && facts.digest === digest && facts.indexDigest === indexDigest) return DONE
-    return no('CHUNK_SEALED', `chunk ${formatHandle(handle)} is sealed at ${facts.length} bytes, not at ${length}`, {
-      handle,
-      length: facts.length,
-      digest: facts.digest,
-    })
-  }
-  if (context.dry) return ACCEPTABLE
-  seal(state, handle, row, length, digest, indexDigest, context)
-  return DONE
 }
 
 export function raiseVersion(state: MetadataState, op: OperationOf<'raiseVersion'>, context: Context): Outcome {

@@ -10,6 +10,7 @@
 // Invariants:
 //   - `references` is the number of extents of all inodes that name the chunk, `liveBytes` the sum of their lengths
 //   - a chunk leaves the table only sealed, without references and without an owner
+//   - a file has at most one tail, which is open, shared and without an owner
 //   - a chunk that waits for the end of its retention is in `due` under (unreferencedSinceMs, handle)
 //
 // Source: GFS §2.6.1, §4.4; the seal is that of DESIGN §2.
@@ -54,7 +55,7 @@ export interface ChunkFacts {
   readonly liveBytes: number
   /** The session whose writer holds it; 0 for none. */
   readonly owner: SessionId | 0
-  /** The file it was allocated for, while it is owned; 0 after. */
+  /** The file it was allocated for, while it is owned, or whose open tail it is; else 0. */
   readonly inode: InodeId | 0
   /** Log index of the record that allocated it. */
   readonly allocationIndex: number
@@ -71,6 +72,9 @@ export class ChunkTable {
   readonly indexDigests = new Map<ChunkHandle, number>()
   readonly members = new Map<ChunkHandle, readonly Member[]>()
   readonly owners = new Map<ChunkHandle, ChunkOwner>()
+  /** The open chunk at the end of a file, by the file; `tailFiles` is the same by the chunk (tails.ts). */
+  readonly tails = new Map<InodeId, ChunkHandle>()
+  readonly tailFiles = new Map<ChunkHandle, InodeId>()
   readonly due = new DueHeap()
   #liveBytes = 0
 
@@ -271,7 +275,7 @@ export class ChunkTable {
       references: this.references(row),
       liveBytes: this.liveBytes(row),
       owner: owner === undefined ? 0 : owner.session,
-      inode: owner === undefined ? 0 : owner.inode,
+      inode: owner?.inode ?? this.tailFiles.get(handle) ?? 0,
       allocationIndex: this.allocationIndex(row),
       unreferencedSinceMs: this.unreferencedSinceMs(row),
     }

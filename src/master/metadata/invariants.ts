@@ -15,6 +15,7 @@ export function checkInvariants(state: MetadataState): void {
   checkEntries(state)
   checkChunks(state, references)
   checkHolders(state)
+  checkTails(state)
 }
 
 function checkInodes(state: MetadataState, references: Map<ChunkHandle, { count: number; bytes: number }>): void {
@@ -166,5 +167,18 @@ function checkHolders(state: MetadataState): void {
     const row = state.inodes.row(entry.inode)
     assert(row >= 0 && state.inodes.parent(row) === TRASH_INODE, `trash ${entry.id} without its tree`)
     assert(state.trashOf.get(entry.inode) === entry.id, `trash ${entry.id} is not found by its inode`)
+  }
+}
+
+function checkTails(state: MetadataState): void {
+  const { tails, tailFiles } = state.chunks
+  assert(tails.size === tailFiles.size, 'a tail without its file, or a file without its tail')
+  for (const [inode, handle] of tails) {
+    assert(tailFiles.get(handle) === inode, `inode ${inode} and its tail differ`)
+    assert(state.whereabouts(inode) === 'named', `inode ${inode} has a tail and no name`)
+    assert(!state.inodes.isDirectory(state.inodes.row(inode)), `directory ${inode} has a tail`)
+    const row = state.chunks.row(handle)
+    assert(row >= 0 && state.chunks.isOpen(row) && state.chunks.isShared(row), `tail ${handle} is not open and shared`)
+    assert(!state.chunks.owners.has(handle), `tail ${handle} has an owner`)
   }
 }

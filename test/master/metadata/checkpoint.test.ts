@@ -9,7 +9,8 @@ import { checkInvariants } from '../../../src/master/metadata/invariants.ts'
 import { MetadataState } from '../../../src/master/metadata/state.ts'
 import { checkpointOf, extent, firstDifference, Harness, INODE, load, MEMBERS } from './harness.ts'
 
-const GOLDEN = new URL('../../golden/metadata-v1.bin', import.meta.url)
+const GOLDEN_1 = new URL('../../golden/metadata-v1.bin', import.meta.url)
+const GOLDEN = new URL('../../golden/metadata-v2.bin', import.meta.url)
 
 /** A state in which no section is empty. */
 function full(): Harness {
@@ -37,6 +38,7 @@ function full(): Harness {
     const extents = Array.from({ length: 4000 }, (_, i) => extent(large, (round * 4000 + i) * 2, 1))
     harness.clientOk({ ...commit, inode: big, extents })
   }
+  harness.ok({ kind: 'openTail', inode: harness.inode('/a'), members: MEMBERS })
   harness.clientOk({ kind: 'copy', from: '/big', to: '/copied', recursive: false, overwrite: false })
   assert.ok(harness.state.job)
   return harness
@@ -90,7 +92,7 @@ test('sections missing, swapped, doubled, unknown or of another length are BAD_F
     )
   }
   const state = sections[0]!
-  const later = pack([2])
+  const later = pack([3])
   const length = Buffer.alloc(4)
   length.writeUInt32LE(later.length)
   await refused(sections.with(0, { name: state.name, bytes: Buffer.concat([length, later]) }), 'a later version')
@@ -137,7 +139,7 @@ function unframed(file: Buffer): { name: string; bytes: Buffer }[] {
   return sections
 }
 
-/** The golden state: small, no section empty but `job`. */
+/** The golden state: small, no section empty but `job`. Version 1 had no tail. */
 function golden(): Harness {
   const harness = new Harness()
   const handle = harness.packing()
@@ -153,28 +155,32 @@ function golden(): Harness {
   harness.client({ kind: 'truncateFile', path: '/none', size: 0 }, 2)
   harness.client({ kind: 'emptyTrash', trash: 0 }, 3)
   harness.ok({ kind: 'endSession', session: 3 as SessionId })
+  harness.ok({ kind: 'openTail', inode: harness.inode('/a'), members: MEMBERS })
   return harness
 }
 
-if (process.env.WRITE_GOLDEN === 'metadata-v1') writeFileSync(GOLDEN, framed(checkpointOf(golden().state)))
+if (process.env.WRITE_GOLDEN === 'metadata-v2') writeFileSync(GOLDEN, framed(checkpointOf(golden().state)))
 
-test('the golden checkpoint of version 1 opens', async () => {
-  const state = await load(unframed(readFileSync(GOLDEN)))
-  checkInvariants(state)
-  assert.equal(
-    state.list(1 as never, undefined, 9).map(({ name }) => name),
-    ['a', 'd', 'list', 'é'],
-  )
-  assert.is(state.stat(state.resolve('/list')!)!.size, 2 ** 33 + 3)
-  assert.equal([...state.stat(state.resolve('/d')!)!.attributes], [['user.x', 'y']])
-  assert.equal(
-    state.trash(0, 9).map(({ path }) => path),
-    ['/b'],
-  )
-  assert.ok(state.sessionEnded(3 as SessionId))
-  const refusal = state.sessionReply(2 as SessionId, 3)!
-  assert.ok(!refusal.ok && refusal.code === 'NOT_FOUND')
-})
+for (const [version, file] of [GOLDEN_1, GOLDEN].entries()) {
+  test(`the golden checkpoint of version ${version + 1} opens`, async () => {
+    const state = await load(unframed(readFileSync(file)))
+    checkInvariants(state)
+    assert.equal(
+      state.list(1 as never, undefined, 9).map(({ name }) => name),
+      ['a', 'd', 'list', 'é'],
+    )
+    assert.is(state.stat(state.resolve('/list')!)!.size, 2 ** 33 + 3)
+    assert.equal([...state.stat(state.resolve('/d')!)!.attributes], [['user.x', 'y']])
+    assert.equal(
+      state.trash(0, 9).map(({ path }) => path),
+      ['/b'],
+    )
+    assert.ok(state.sessionEnded(3 as SessionId))
+    const refusal = state.sessionReply(2 as SessionId, 3)!
+    assert.ok(!refusal.ok && refusal.code === 'NOT_FOUND')
+    assert.is(state.chunks.tails.get(state.resolve('/a')!) !== undefined, file === GOLDEN)
+  })
+}
 
 test('today the same state is still written as the same bytes', () => {
   assert.is(Buffer.compare(framed(checkpointOf(golden().state)), readFileSync(GOLDEN)), 0)
