@@ -37,6 +37,8 @@ export interface DfsContext {
   readonly signal: AbortSignal
   /** The client, connected with the first call. */
   client(): Promise<Client>
+  /** One more client, with connections and a session of its own; closed with the verb. */
+  anotherClient(): Promise<Client>
   /** Says what failed with one of several things, and goes on; the exit code will tell. @throws when nothing else can work either */
   complain(error: unknown): void
 }
@@ -66,10 +68,11 @@ export async function withinContext(
   // Every call of the library listens to it, hundreds at once; that is no leak.
   setMaxListeners(0, end.signal)
   const stopListening = listen(end, globals.deadline)
-  const out = new Output(globals.json, () => end.abort(new OutputClosed('nobody reads the output')))
+  const out = new Output(globals.json, (error) => end.abort(error))
   const { nodeIo } = await import('../io/node/io.ts')
   const io = nodeIo()
   let connected: Promise<Client> | undefined
+  const others: Promise<Client>[] = []
   let complaints = ExitCode.done as number
   const context: DfsContext = {
     io,
@@ -79,6 +82,11 @@ export async function withinContext(
     client: () => {
       connected ??= open(io, globals)
       return connected
+    },
+    anotherClient: () => {
+      const another = open(io, globals)
+      others.push(another)
+      return another
     },
     complain: (error) => {
       if (end.signal.aborted || isHopeless(error)) throw error
@@ -93,11 +101,11 @@ export async function withinContext(
     return code || complaints
   } catch (error) {
     const reason: unknown = end.signal.aborted ? end.signal.reason : error
-    if (!(reason instanceof OutputClosed)) await out.flush()
+    await out.flush()
     throw reason
   } finally {
     stopListening()
-    if (connected) await closeClient(connected)
+    await Promise.all([...(connected ? [connected] : []), ...others].map(closeClient))
   }
 }
 

@@ -58,6 +58,14 @@ export const dfsVerbs: VerbTable<DfsContext> = {
     load: async () => (await import('./verbs/cluster.ts')).info,
   },
   report: { describe: 'servers, totals and repair', load: async () => (await import('./verbs/cluster.ts')).report },
+  'bench throughput': {
+    describe: 'how fast bytes go in and out',
+    load: async () => (await import('./verbs/bench.ts')).benchThroughput,
+  },
+  'bench meta': {
+    describe: 'creates, stats, renames and removes a second',
+    load: async () => (await import('./verbs/bench.ts')).benchMeta,
+  },
   'admin checkpoint': {
     describe: 'write a checkpoint now',
     load: async () => (await import('./verbs/cluster.ts')).adminCheckpoint,

@@ -228,6 +228,24 @@ test('report and df name the servers and the room', async () => {
   assert.match(await cluster.dfs('df', '-h'), /capacity/)
 })
 
+test('bench measures, says it in the shape that scripts rely on, and leaves nothing', async () => {
+  const before = await cluster.dfs('ls', '/')
+  const throughput = await cluster.json<Record<string, number>>(
+    ...['bench', 'throughput', '--size', '300KiB', '--files', '3', '--clients', '2'],
+  )
+  assert.equal(Object.keys(throughput), ['writeBytesPerSecond', 'readBytesPerSecond', 'bytes', 'replicas'])
+  assert.is(throughput.bytes, 3 * 300 * KiB)
+  assert.is(throughput.replicas, 3)
+  assert.ok(throughput.writeBytesPerSecond! > 0 && throughput.readBytesPerSecond! > 0)
+  const meta = await cluster.json<Record<string, number>>('bench', 'meta', '--files', '50', '--clients', '4')
+  const rates = ['createsPerSecond', 'statsPerSecond', 'renamesPerSecond', 'removesPerSecond']
+  assert.equal(Object.keys(meta), [...rates, 'p50Ms', 'p99Ms'])
+  assert.ok(rates.every((name) => meta[name]! > 0))
+  assert.ok(meta.p50Ms! > 0 && meta.p50Ms! <= meta.p99Ms!)
+  assert.match(await cluster.dfs('bench', 'meta', '--files', '1'), /creates, durable +[0-9]+ /)
+  assert.is(await cluster.dfs('ls', '/'), before)
+})
+
 test('wrong usage ends with 2, a failure with 1, and --json makes the error a document', async () => {
   for (const args of [
     ['lss'],
