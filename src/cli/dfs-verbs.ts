@@ -66,6 +66,26 @@ export const dfsVerbs: VerbTable<DfsContext> = {
     describe: 'creates, stats, renames and removes a second',
     load: async () => (await import('./verbs/bench.ts')).benchMeta,
   },
+  fsck: {
+    describe: 'is everything there as often as it should be? exit 0, 1 degraded, 2 damaged',
+    load: async () => (await import('./verbs/fsck.ts')).fsck,
+  },
+  doctor: {
+    describe: 'tries every part from here; says what has to be mended',
+    load: async () => (await import('./verbs/doctor.ts')).doctor,
+  },
+  'admin servers': {
+    describe: 'chunkservers; drain, maintain or resume one',
+    load: async () => (await import('./verbs/admin.ts')).adminServers,
+  },
+  'admin scrub': {
+    describe: 'check every replica of a server (or all) now',
+    load: async () => (await import('./verbs/admin.ts')).adminScrub,
+  },
+  'admin safemode': {
+    describe: 'get, enter, leave or wait for the end of safe mode',
+    load: async () => (await import('./verbs/admin.ts')).adminSafemode,
+  },
   'admin checkpoint': {
     describe: 'write a checkpoint now',
     load: async () => (await import('./verbs/cluster.ts')).adminCheckpoint,

@@ -7,13 +7,14 @@
 
 import { setMaxListeners } from 'node:events'
 import { DfsError, isDfsError } from '../base/errors.ts'
-import type { ClusterId } from '../base/ids.ts'
+import type { ChunkHandle, ClusterId, ServerId } from '../base/ids.ts'
 import { checkPath } from '../base/path.ts'
 import type { Io } from '../io/io.ts'
 import { type Address, parseAddress } from '../io/network.ts'
 import type { DirectoryEntry, FileStat, MessageName, ReplyOf, RequestOf } from '../wire/messages.ts'
 import { fileChecksum } from './checksum.ts'
 import { type Core, change } from './core.ts'
+import { type FsckChunk, type FsckDetail, type FsckPage, type FsckResult, FsckTally } from './fsck.ts'
 import { Lanes } from './lanes.ts'
 import { Links } from './links.ts'
 import { LocationCache } from './location-cache.ts'
@@ -66,6 +67,15 @@ export interface AttributeChanges {
   readonly mtimeMs?: number | undefined
   /** Extended attributes: a text sets one, null removes it. */
   readonly attributes?: Readonly<Record<string, string | null>> | undefined
+}
+
+export interface FsckOptions extends CallOptions {
+  /** What `onPage` is shown besides what is not in order: nothing when left out. */
+  readonly detail?: FsckDetail | undefined
+  /** Judge as if this server were gone. */
+  readonly without?: ServerId | undefined
+  /** Each page as it comes, with its chunks by handle. */
+  readonly onPage?: ((page: FsckPage, chunks: ReadonlyMap<ChunkHandle, FsckChunk>) => void | Promise<void>) | undefined
 }
 
 /** A file of `putMany`. */
@@ -416,6 +426,53 @@ export class Client {
   /** Goes on although chunkservers have seen more history than the master has. @returns the highest index that was lost */
   async acceptRollback(options: CallOptions = {}): Promise<number> {
     return (await this.#ask('acceptRollback', {}, options)).lostIndex
+  }
+
+  /**
+   * Checks that everything the files below `path` (or that file) name is there as often as it should be. Reads no
+   * bytes: it holds what the log says against what servers report. Errors: NOT_FOUND, NOT_A_DIRECTORY.
+   */
+  async fsck(path = '/', options: FsckOptions = {}): Promise<FsckResult> {
+    const { detail = 'problems', without, onPage } = options
+    const tally = new FsckTally(path)
+    let after: FsckPage['next']
+    do {
+      const page: FsckPage = await this.#ask('fsck', { path, after, detail, without }, options, path)
+      const chunks = tally.add(page)
+      await onPage?.(page, chunks)
+      after = page.next
+    } while (after !== undefined)
+    return tally.result()
+  }
+
+  /**
+   * Says what is wanted of a chunkserver: `drain` (no new chunks; its replicas no longer count towards goals),
+   * `maintain` (no new chunks for a while: `forMs`, or until told otherwise), `serve`. Errors: NOT_FOUND.
+   */
+  async setServerIntent(
+    server: ServerId,
+    intent: 'serve' | 'maintain' | 'drain',
+    options: CallOptions & { readonly forMs?: number | undefined } = {},
+  ): Promise<void> {
+    await this.#change('setServerIntent', options, [], (by) => ({ by, server, intent, forMs: options.forMs ?? 0 }))
+  }
+
+  /** Whether safe mode is on, after `action`. In it nothing is copied or deleted, and nothing is called missing. */
+  safeMode(action: 'get' | 'enter' | 'leave' = 'get', options: CallOptions = {}): Promise<ReplyOf<'safeMode'>> {
+    return this.#ask('safeMode', { action }, options)
+  }
+
+  /** Makes one chunkserver (all, when left out) check every replica it holds, now. Errors: NOT_FOUND. */
+  scrub(server?: ServerId, options: CallOptions = {}): Promise<ReplyOf<'scrub'>> {
+    return this.#ask('scrub', { server }, options)
+  }
+
+  /** Connects to the chunkserver at `host:port` from here. @returns ms it took. Errors: UNAVAILABLE, TIMEOUT, WRONG_CLUSTER, WRONG_ROLE. */
+  async reach(address: string, options: CallOptions & { readonly timeoutMs: number }): Promise<number> {
+    const { clock } = this.#core.io
+    const startMs = clock.nowMs()
+    await this.#core.links.chunkserver(address, 'reach', options.timeoutMs, options.signal)
+    return clock.nowMs() - startMs
   }
 
   /** @param paths  checked here: what is no UTF-8 would be another name on the wire */

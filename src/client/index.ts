@@ -35,11 +35,22 @@ export {
   Client,
   type ClientOptions,
   type ClusterInfo,
+  type FsckOptions,
   type ListOptions,
   type PutEntry,
   type Source,
   type TrashEntry,
 } from './client.ts'
+export type {
+  FsckChunk,
+  FsckDetail,
+  FsckExposure,
+  FsckFile,
+  FsckPage,
+  FsckProblem,
+  FsckResult,
+  FsckStatus,
+} from './fsck.ts'
 export { forEachParallel } from './parallel.ts'
 export type { CallOptions } from './patience.ts'
 export type { Range, Reader, ReadOptions } from './reader.ts'

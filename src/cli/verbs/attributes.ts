@@ -9,13 +9,20 @@ import { trimSlashes } from './rows.ts'
 import { walk } from './walk.ts'
 
 const many = [2, Number.POSITIVE_INFINITY] as const
+const goalLookMs = 500
 const recursive = { kind: 'flag', alias: 'R', describe: 'with all below' } as const
 
 export const setrep = defineDfsVerb({
-  usage: '[-R] N PATH…',
+  usage: '[-w] [-R] N PATH…',
   words: many,
-  options: { recursive },
-  examples: [['dfs setrep -R 2 /scratch', 'two replicas of each chunk are enough']],
+  options: { recursive, wait: { kind: 'flag', alias: 'w', describe: 'until there are so many' } },
+  examples: [
+    ['dfs setrep -R 2 /scratch', 'two replicas of each chunk are enough'],
+    [
+      'dfs --deadline 10m setrep -w 3 /data/a',
+      'returns when three whole replicas are there, at most ten minutes later',
+    ],
+  ],
   async run({ context, values, words: [count = '', ...paths] }) {
     const goal = /^[0-9]{1,2}$/.test(count) ? Number(count) : 0
     if (goal < 1 || goal > REPLICAS_MAX) throw new UsageError(`${count}: 1 to ${REPLICAS_MAX} replicas are possible`)
@@ -24,9 +31,23 @@ export const setrep = defineDfsVerb({
       else if (!values.recursive)
         throw new DfsError('IS_A_DIRECTORY', `${path} is a directory: setrep -R takes all below it`)
     })
+    if (values.wait) for (const path of paths) await goalMet(context, trimSlashes(path))
     return undefined
   },
 })
+
+/** Resolves when every chunk below `path` has as many whole replicas as its goal says. */
+async function goalMet({ client: connect, out, signal, io }: DfsContext, path: string): Promise<void> {
+  const client = await connect()
+  for (let told = ''; ; ) {
+    const { underReplicated, missing, chunks, problems } = await client.fsck(path, { signal })
+    if (problems.length === 0) return
+    const left = `${path}: ${underReplicated + missing} of ${chunks} chunks to go`
+    if (out.hasTerminal && left !== told) out.warn(left)
+    told = left
+    await io.clock.sleep(goalLookMs, signal)
+  }
+}
 
 export const chmod = defineDfsVerb({
   usage: '[-R] MODE PATH…',

@@ -5,9 +5,23 @@
 export interface Report {
   readonly clusterId: string
   readonly safeMode: { readonly on: boolean; readonly reason?: string }
+  readonly readOnly: boolean
   readonly servers: readonly {
     readonly id: string
     readonly address: string
+    readonly http: string
+    readonly version: string
+    readonly seesMoreHistory: boolean
+    readonly disks: readonly {
+      readonly path: string
+      readonly state: string
+      readonly capacityBytes: number
+      readonly freeBytes: number
+      /** Where the scrubber is in its pass, 0 .. 1000. */
+      readonly scrubPermille: number
+      /** Since the last whole pass; null: there was none. */
+      readonly scrubAgeMs: number | null
+    }[]
     readonly zone: string
     readonly rack: string
     readonly state: string
