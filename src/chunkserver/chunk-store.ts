@@ -344,6 +344,47 @@ export class ChunkStore {
     })
   }
 
+  /**
+   * Takes in a sealed replica that was made here, in the place of what was here of the chunk.
+   *
+   * @param place  gives its files their names; what was here grows no more by then
+   */
+  async install(replica: Replica, proof: Proof, place: () => Promise<void>): Promise<void> {
+    const { handle } = replica
+    const old = this.#replicas.get(handle)
+    try {
+      await (old === undefined ? place() : old.inTurn(() => this.#retire(old).then(place)))
+    } catch (error) {
+      // Its files may have changed under it already: the next start sees what they are.
+      if (old?.isGone && this.#replicas.get(handle) === old) {
+        this.#replicas.delete(handle)
+        old.directory.chunkCount--
+        this.changed(old)
+      }
+      throw error
+    }
+    // A fence or a late allocation may have begun one meanwhile: what is sealed takes no more bytes than a fence lets.
+    const late = this.#replicas.get(handle)
+    if (late !== undefined && late !== old) await this.#retire(late)
+    this.#proofs.set(handle, proof)
+    this.files.drop(replica.dataPath)
+    this.files.drop(replica.metaPath)
+    this.#add(replica)
+    this.account(replica, replica.length)
+    this.changed(replica)
+  }
+
+  /** Ends a replica whose files another takes over. */
+  async #retire(replica: Replica): Promise<void> {
+    const { form } = replica
+    if (form.kind === 'growing') {
+      await settled(form.growing.fence()) // its bytes are no longer wanted, only its writes must have ended
+      await this.stopGrowing(replica, form.growing)
+    }
+    replica.isGone = true
+    this.account(replica, 0)
+  }
+
   async #takeOut(replica: Replica): Promise<void> {
     const { form } = replica
     replica.isGone = true

@@ -17,6 +17,10 @@ export interface Counters {
   seals: number
   chunksDeleted: number
   chunksQuarantined: number
+  /** Copies made from other servers' replicas, those that failed or were given up, and bytes fetched for both. */
+  clones: number
+  cloneFailures: number
+  bytesCloned: number
   heartbeats: number
   heartbeatFailures: number
 }
@@ -36,6 +40,9 @@ export function newCounters(): Counters {
     seals: 0,
     chunksDeleted: 0,
     chunksQuarantined: 0,
+    clones: 0,
+    cloneFailures: 0,
+    bytesCloned: 0,
     heartbeats: 0,
     heartbeatFailures: 0,
   }

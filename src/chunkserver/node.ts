@@ -14,6 +14,7 @@ import { RpcServer } from '../rpc/server.ts'
 import { type Hello, hello } from '../wire/hello.ts'
 import type { DirectoryFacts } from '../wire/messages.ts'
 import { ChunkStore } from './chunk-store.ts'
+import { Cloner, cloneHandlers } from './cloner.ts'
 import { type Counters, newCounters } from './counters.ts'
 import type { DataDirectory } from './data-directory.ts'
 import { HistoryGuard } from './history-guard.ts'
@@ -210,13 +211,16 @@ class Node implements Chunkserver {
     for (const directory of directories) await this.#load(directory)
     const guard = new HistoryGuard(this.#store.allocationIndexMax)
     const service = new ChunkService({ store: this.#store, guard, pool: this.#pool, clock })
+    const cloner = new Cloner({ store: this.#store, pool: this.#pool, clock, logger: this.#logger })
+    const check: typeof service.checkMaster = (request, history) => service.checkMaster(request, history)
+    const handlers = new Map([...service.handlers, ...cloneHandlers(cloner, this.#store, check)])
     this.#guard = guard
     this.#service = service
     this.#server = await RpcServer.listen(network, this.#options.listen, {
       clock,
       hello: () => this.#hello(),
       expect: { roles: ['client', 'chunkserver'] },
-      handlers: service.handlers,
+      handlers,
       onBug: this.#onBug,
     })
     this.#link = new MasterLink({
@@ -224,7 +228,7 @@ class Node implements Chunkserver {
       logger: this.#logger,
       masters: this.#options.masters,
       hello: () => this.#hello(),
-      handlers: service.handlers,
+      handlers,
       onBug: this.#onBug,
       inventory: this.#inventory,
       orders: new Orders(this.#store, guard, this.#logger),

@@ -2,6 +2,7 @@
 
 import { isDfsError } from '../base/errors.ts'
 import { type ClusterId, parseHandle } from '../base/ids.ts'
+import { cloneStem, resolveClone } from './clone-files.ts'
 import { CHUNKS_NAME, type DataDirectory, SHARD_COUNT, shardName } from './data-directory.ts'
 import { recoverReplica } from './recover.ts'
 import type { Replica } from './replica.ts'
@@ -31,7 +32,15 @@ async function scanShard(
     await directory.disk.syncDirectory(`${directory.path}/${CHUNKS_NAME}`)
   }
   const stems = new Set<string>()
-  for (const entry of await directory.disk.list(path)) {
+  const entries = await directory.disk.list(path)
+  for (const stem of new Set(entries.map(({ name }) => cloneStem(name)))) {
+    const handle = stem === undefined ? undefined : parseHandle(stem)
+    if (stem !== undefined && handle && shardName(handle) === shard && (await resolveClone(directory, handle)))
+      stems.add(stem)
+  }
+  for (const entry of entries) {
+    const copied = cloneStem(entry.name)
+    if (copied !== undefined && shardName(parseHandle(copied)!) === shard) continue
     const match = /^([0-9a-f]{14})\.(data|meta)$/.exec(entry.name)
     const handle = match ? parseHandle(match[1]!) : undefined
     if (handle && entry.kind === 'file' && shardName(handle) === shard) stems.add(match![1]!)

@@ -75,6 +75,7 @@ export class ChunkService {
       handler('commit', (body) => this.#commit(body)),
       handler('appendShared', (body, request) => this.#appendShared(body, request)),
       handler('appendBatch', (body, request) => this.#appendBatch(body, request)),
+      handler('findRecords', (body) => this.#findRecords(body)),
       handler('tail', (body) => this.#tail(body)),
       handler('checksum', (body) => this.#checksum(body)),
       [Message.read.number, (request) => this.#read(request)],
@@ -201,8 +202,9 @@ export class ChunkService {
   async #appendShared(body: RequestOf<'appendShared'>, request: IncomingRequest): Promise<ReplyOf<'appendShared'>> {
     const { handle, version, writer, sequence, count, sync } = body
     const bytes = request.data?.bytes ?? 0
-    if (bytes > RECORD_BYTES_MAX) {
-      throw new DfsError('INVALID_ARGUMENT', `records of ${bytes} bytes, at most ${RECORD_BYTES_MAX} are taken`, {
+    // One without bytes would lie on both sides of a seal at its offset.
+    if (request.data === undefined || bytes === 0 || bytes > RECORD_BYTES_MAX) {
+      throw new DfsError('INVALID_ARGUMENT', `records of ${bytes} bytes, 1 to ${RECORD_BYTES_MAX} are taken`, {
         bytes,
       })
     }
@@ -217,7 +219,7 @@ export class ChunkService {
     growing.check()
     this.streams++
     try {
-      const record = request.data === undefined ? NO_RECORD : await gather(request.data, this.#flows)
+      const record = await gather(request.data, this.#flows)
       return { offset: await appender.append({ writer, sequence, count, sync, bytes, ...record }) }
     } finally {
       this.streams--
@@ -279,6 +281,20 @@ export class ChunkService {
     return { length: growing.committed, isSealed: false }
   }
 
+  async #findRecords(body: RequestOf<'findRecords'>): Promise<ReplyOf<'findRecords'>> {
+    const { handle, version, writer, sequences } = body
+    const replica = this.#store.get(handle)
+    replica.checkVersion(version)
+    // Only what the log's seal has decided is an answer for ever.
+    if (replica.form.kind !== 'sealed') return { isSealed: false, found: [] }
+    const { index } = await this.#store.proofOf(replica)
+    const found = sequences.flatMap((sequence) => {
+      const entry = index.find(writer, sequence)
+      return entry === undefined ? [] : { sequence, offset: entry.offset, length: entry.length }
+    })
+    return { isSealed: true, found }
+  }
+
   async #read(request: IncomingRequest): Promise<void> {
     const body = Message.read.request.decode(request.body, 'read')
     const replica = this.#store.get(body.handle)
@@ -297,7 +313,7 @@ export class ChunkService {
   }
 
   #fence(body: RequestOf<'fence'>, request: IncomingRequest): Promise<ReplyOf<'fence'>> {
-    this.#checkMaster(request, body.history)
+    this.checkMaster(request, body.history)
     return fence(this.#store, body.handle, body.directory, body.life)
   }
 
@@ -307,11 +323,12 @@ export class ChunkService {
   }
 
   async #seal(body: RequestOf<'seal'>, request: IncomingRequest): Promise<ReplyOf<'seal'>> {
-    this.#checkMaster(request, body.history)
+    this.checkMaster(request, body.history)
     return { facts: await seal(this.#store, body) }
   }
 
-  #checkMaster(request: IncomingRequest, history: RequestOf<'seal'>['history']): void {
+  /** Throws WRONG_ROLE, MASTER_ROLLED_BACK. */
+  checkMaster(request: IncomingRequest, history: RequestOf<'seal'>['history']): void {
     requireMaster(request)
     this.#guard.show(history)
     this.#guard.check()
@@ -364,8 +381,6 @@ interface Gathered {
   readonly crc: number
   readonly release: () => void
 }
-
-const NO_RECORD: Gathered = { slices: [], crc: 0, release: () => {} }
 
 /** All of a record, in the slices it came in; proven when it resolves. Room for all of it is taken first: BUSY without. */
 function gather(data: IncomingData, flows: Flows): Promise<Gathered> {
