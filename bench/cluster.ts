@@ -17,7 +17,7 @@ export const dist = path.resolve(root, process.env.DFS_BENCH_DIST ?? 'dist')
 /** Where "files in memory" lie. */
 export const memory = fs.existsSync('/dev/shm') ? '/dev/shm' : os.tmpdir()
 
-const readyMsMax = 120_000
+const readyMsMax = 60_000
 
 type LogFields = Readonly<Record<string, unknown>>
 
@@ -110,7 +110,10 @@ async function startDaemon(id: string, args: readonly string[], profile: string 
   const pid = child.pid ?? 0
   const startLog: LogFields[] = []
   const ready = await new Promise<LogFields>((resolve, reject) => {
-    const late = setTimeout(() => reject(new Error(`${id} was not ready after ${readyMsMax} ms`)), readyMsMax)
+    const late = setTimeout(
+      () => reject(new Error(`${id} was not ready after ${readyMsMax} ms; last: ${startLog.at(-1)?.msg}`)),
+      readyMsMax,
+    )
     readLines(child.stdout, (line) => {
       const fields = parseLogLine(line)
       if (fields?.event === 'ready') {

@@ -105,9 +105,12 @@ async function perform(client: Client, job: Job): Promise<void> {
     case 'readRandom': {
       const reader = await client.openReader(job.path)
       const random = randomBelow(Math.floor(job.bytes / job.length))
+      const free = Array.from({ length: job.inFlight }, () => Buffer.alloc(job.length))
       await inParallel(job.count, job.inFlight, async () => {
-        const bytes = await reader.read(random() * job.length, job.length)
-        if (bytes.length !== job.length) throw new Error(`${bytes.length} bytes read, ${job.length} expected`)
+        const target = free.pop()!
+        const bytes = await reader.readInto(target, random() * job.length)
+        if (bytes !== job.length) throw new Error(`${bytes} bytes read, ${job.length} expected`)
+        free.push(target)
       })
       reader.close()
       return

@@ -91,18 +91,38 @@ export class Reader {
   async read(offset: number, length: number, options: CallOptions = {}): Promise<Buffer> {
     const [start, bytes] = this.#clip({ offset, length })
     const target = Buffer.allocUnsafe(bytes)
-    const only = bytes > 0 && options.signal === undefined ? this.#onlyPart(start, bytes) : undefined
-    if (only !== undefined) await this.#fillAtOnce(only, target, options)
+    const only = options.signal === undefined ? this.#onlyPart(start, bytes) : undefined
+    if (only !== undefined) await this.#fetchAtOnce(only, target, options)
     else await this.#fill(target, start, options)
     return target
   }
 
-  /** Fills `target` from `offset` on. @returns bytes read, fewer than `target.length` only at the end of the file. Errors: as `read`. */
+  /**
+   * Fills `target` from `offset` on: for who reads much, since it allocates nothing. Only proven bytes get there.
+   * @returns bytes read, fewer than `target.length` only at the end of the file. Errors: as `read`.
+   */
   async readInto(target: Uint8Array, offset: number, options: CallOptions = {}): Promise<number> {
-    // Not straight into `target`: what could not be proven must not be seen there.
-    const bytes = await this.read(offset, target.length, options)
-    target.set(bytes)
-    return bytes.length
+    const [start, bytes] = this.#clip({ offset, length: target.length })
+    // Lent and then copied: bytes that arrive are not yet proven.
+    const put = (slices: readonly Uint8Array[], fileOffset: number): void => {
+      let at = fileOffset - start
+      for (const slice of slices) {
+        target.set(slice, at)
+        at += slice.length
+      }
+    }
+    const only = options.signal === undefined ? this.#onlyPart(start, bytes) : undefined
+    if (only === undefined) {
+      return await this.copyTo(async (slices, fileOffset) => put(slices, fileOffset), {
+        ...options,
+        offset: start,
+        length: bytes,
+      })
+    }
+    const fetched = await this.#fetchAtOnce(only, undefined, options)
+    put(fetched.slices, start)
+    fetched.release()
+    return bytes
   }
 
   /**
@@ -183,6 +203,7 @@ export class Reader {
 
   /** The range as one part, when one request can read it and it is known where it lies: what most short reads are. */
   #onlyPart(start: number, bytes: number): Part | undefined {
+    if (bytes === 0) return undefined
     const extent = this.#map.known(start)
     if (extent === undefined) return undefined
     const part = partAt(extent, start, start + bytes)
@@ -190,12 +211,12 @@ export class Reader {
   }
 
   /** One request, without what a stream needs: reads that are under way together share one signal. */
-  async #fillAtOnce(part: Part, target: Buffer, options: CallOptions): Promise<void> {
+  async #fetchAtOnce(part: Part, target: Buffer | undefined, options: CallOptions): Promise<Fetched> {
     if (this.#shortReads++ === 0) this.#unlink = linkSignals(this.#closing, this.#core.closing)
     try {
       const { signal } = this.#closing
       const patience = new Patience(this.#core.io.clock, { ...options, signal }, this.#timeoutMs)
-      await this.#fetch(part, target, patience)
+      return await this.#fetch(part, target, patience)
     } finally {
       if (--this.#shortReads === 0) this.#unlink()
     }

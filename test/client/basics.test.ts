@@ -53,6 +53,13 @@ test('a stream of small writes makes the same file as one write; its middle can 
     assert.is(Buffer.compare(middle, bytes.subarray(MiB - 3, MiB - 3 + 70_000)), 0)
     assert.is((await reader.read(bytes.length - 5, 100)).length, 5)
     assert.is((await reader.read(bytes.length + 5, 100)).length, 0)
+    const short = Buffer.alloc(5000)
+    assert.is(await reader.readInto(short, 4095), 5000)
+    assert.is(Buffer.compare(short, bytes.subarray(4095, 9095)), 0)
+    const whole = Buffer.alloc(bytes.length)
+    assert.is(await reader.readInto(whole, 7), bytes.length - 7)
+    assert.is(Buffer.compare(whole.subarray(0, -7), bytes.subarray(7)), 0)
+    assert.is(await reader.readInto(short, bytes.length + 5), 0)
     const streamed = []
     for await (const part of reader.stream({ offset: 5, length: MiB })) streamed.push(part)
     assert.is(Buffer.compare(Buffer.concat(streamed), bytes.subarray(5, 5 + MiB)), 0)
