@@ -12,6 +12,7 @@ import { checkPath } from '../base/path.ts'
 import type { Io } from '../io/io.ts'
 import { type Address, parseAddress } from '../io/network.ts'
 import type { DirectoryEntry, FileStat, MessageName, ReplyOf, RequestOf } from '../wire/messages.ts'
+import { Appender, type AppenderOptions } from './appender.ts'
 import { fileChecksum } from './checksum.ts'
 import { type Core, change } from './core.ts'
 import { type FsckChunk, type FsckDetail, type FsckPage, type FsckResult, FsckTally } from './fsck.ts'
@@ -27,6 +28,7 @@ import { ReplicaReader } from './replica-reader.ts'
 import { dropFault } from './retry.ts'
 import { Sessions } from './session.ts'
 import { type NewFileOptions, putSmall } from './small-files.ts'
+import { askWithTail } from './tail-length.ts'
 import { type WriteOptions, Writer } from './writer.ts'
 
 export interface ClientOptions {
@@ -148,9 +150,13 @@ export class Client {
 
   // Names.
 
-  /** Errors: NOT_FOUND, NOT_A_DIRECTORY, INVALID_PATH. */
-  stat(path: string, options: CallOptions = {}): Promise<FileStat> {
-    return this.#ask('stat', { path }, options, path)
+  /** Its size counts records that are being appended too. Errors: NOT_FOUND, NOT_A_DIRECTORY, INVALID_PATH. */
+  async stat(path: string, options: CallOptions = {}): Promise<FileStat> {
+    checkPath(path)
+    const patience = this.#patience(options)
+    const ask = async () => ({ stat: await this.#core.masters.ask('stat', { path }, patience) })
+    const { reply, tailBytes } = await askWithTail(this.#core, ask, patience)
+    return tailBytes === 0 ? reply.stat : { ...reply.stat, size: reply.stat.size + tailBytes }
   }
 
   async exists(path: string, options: CallOptions = {}): Promise<boolean> {
@@ -353,15 +359,22 @@ export class Client {
     data: Source,
     options: NewFileOptions & CallOptions & { readonly create?: boolean | undefined } = {},
   ): Promise<number> {
-    if (options.create && !(await this.exists(path, options))) {
-      try {
-        await this.writeFile(path, new Uint8Array(0), { ...options, overwrite: false })
-      } catch (error) {
-        // Somebody else made it meanwhile: as good.
-        if (!isDfsError(error, 'ALREADY_EXISTS')) throw error
-      }
-    }
+    if (options.create) await this.#createIfMissing(path, options)
     return await pour(data, this.createWriter(path, { ...options, append: true }))
+  }
+
+  /**
+   * An appender of records, for one of many writers of a file: each record once, whole, at an offset that the cluster
+   * chooses (GFS §3.3). With `create` a missing file is made. Errors: NOT_FOUND, IS_A_DIRECTORY.
+   */
+  async openAppender(
+    path: string,
+    options: AppenderOptions & NewFileOptions & { readonly create?: boolean | undefined } = {},
+  ): Promise<Appender> {
+    if (options.create) await this.#createIfMissing(path, options)
+    const { inode, isDirectory } = await this.#ask('stat', { path }, options, path)
+    if (isDirectory) throw new DfsError('IS_A_DIRECTORY', `${path} is a directory`, { path })
+    return new Appender(this.#core, path, inode, this.cluster.chunkBytes, options, this.#timeoutMs)
   }
 
   /**
@@ -473,6 +486,18 @@ export class Client {
     const startMs = clock.nowMs()
     await this.#core.links.chunkserver(address, 'reach', options.timeoutMs, options.signal)
     return clock.nowMs() - startMs
+  }
+
+  async #createIfMissing(path: string, options: NewFileOptions & CallOptions): Promise<void> {
+    if (await this.exists(path, options)) return
+    const { signal, deadlineMs, timeoutMs, mode, owner, group, goal } = options
+    const rest = { signal, deadlineMs, timeoutMs, mode, owner, group, goal }
+    try {
+      await this.writeFile(path, new Uint8Array(0), { ...rest, overwrite: false })
+    } catch (error) {
+      // Somebody else made it meanwhile: as good.
+      if (!isDfsError(error, 'ALREADY_EXISTS')) throw error
+    }
   }
 
   /** @param paths  checked here: what is no UTF-8 would be another name on the wire */

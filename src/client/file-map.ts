@@ -8,6 +8,7 @@ import { DfsError, isDfsError } from '../base/errors.ts'
 import type { FileStat, PlacedExtent, ReplyOf } from '../wire/messages.ts'
 import type { Core } from './core.ts'
 import type { Patience } from './patience.ts'
+import { askWithTail } from './tail-length.ts'
 
 const PAGE_EXTENTS = 1024
 const PAGES_MAX = 8
@@ -24,18 +25,30 @@ export class FileMap {
   readonly stat: FileStat
   readonly #core: Core
   #pages: Page[] = []
+  /** The committed bytes of the file's open tail, as of the open: they don't change any more, whatever it becomes. */
+  readonly #tail: PlacedExtent | undefined
 
-  private constructor(core: Core, path: string, stat: FileStat) {
+  private constructor(core: Core, path: string, stat: FileStat, tailBytes: number) {
     this.#core = core
     this.path = path
-    this.stat = stat
+    this.stat = tailBytes === 0 ? stat : { ...stat, size: stat.size + tailBytes }
+    const { tail, size } = stat
+    this.#tail =
+      tail === undefined || tailBytes === 0
+        ? undefined
+        : { fileOffset: size, handle: tail.handle, offset: 0, length: tailBytes }
   }
 
   /** Errors: NOT_FOUND, IS_A_DIRECTORY, and the masters'. */
   static async open(core: Core, path: string, patience: Patience): Promise<FileMap> {
-    const reply = await core.masters.ask('openForRead', { path, fromOffset: 0, limit: PAGE_EXTENTS }, patience)
+    const request = { path, fromOffset: 0, limit: PAGE_EXTENTS }
+    const { reply, tailBytes } = await askWithTail(
+      core,
+      () => core.masters.ask('openForRead', request, patience),
+      patience,
+    )
     if (reply.stat.isDirectory) throw new DfsError('IS_A_DIRECTORY', `${path} is a directory`, { path })
-    const map = new FileMap(core, path, reply.stat)
+    const map = new FileMap(core, path, reply.stat, tailBytes)
     map.#take(reply, 0)
     return map
   }
@@ -55,6 +68,7 @@ export class FileMap {
   /** As `extentAt`, but undefined where the master would have to be asked. */
   known(offset: number): PlacedExtent | undefined {
     assert(offset >= 0 && offset < this.stat.size, 'an offset outside of the file')
+    if (this.#tail !== undefined && offset >= this.#tail.fileOffset) return this.#tail
     const page = this.#pages.find((candidate) => candidate.start <= offset && offset < candidate.end)
     return page && extentIn(page, offset)
   }

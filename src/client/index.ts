@@ -29,6 +29,7 @@ export function connect(target: string | ConnectOptions): Promise<Client> {
 
 export { DfsError, ErrorCode, type ErrorDetail, isDfsError } from '../base/errors.ts'
 export type { DirectoryEntry, FileStat } from '../wire/messages.ts'
+export type { Appender, AppenderOptions } from './appender.ts'
 export {
   type AttributeChanges,
   type Changed,

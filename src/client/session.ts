@@ -81,9 +81,11 @@ export class Session {
     this.#holders--
   }
 
-  /** For what is appended to shared chunks: unique within the session. */
-  nextSequence(): number {
-    return ++this.#sequence
+  /** For what is appended to shared chunks: the first of `count` numbers that are unique within the session. */
+  nextSequence(count = 1): number {
+    const first = this.#sequence + 1
+    this.#sequence += count
+    return first
   }
 }
 

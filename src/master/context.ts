@@ -9,8 +9,9 @@ import type { Clock } from '../io/clock.ts'
 import type { MessageName, ReplyOf, RequestOf } from '../wire/messages.ts'
 import type { Locations } from './cluster/locations.ts'
 import type { Servers } from './cluster/servers.ts'
+import type { FileTails } from './file-tails.ts'
 import type { MetadataState } from './metadata/state.ts'
-import type { Operation, Reply } from './operations.ts'
+import type { Operation, Outcome, Reply } from './operations.ts'
 import type { PackingChunks } from './packing.ts'
 import type { Proposer } from './proposer.ts'
 import type { Sealer } from './sealer.ts'
@@ -27,6 +28,7 @@ export interface MasterContext {
   readonly proposer: Proposer
   readonly sealer: Sealer
   readonly packing: PackingChunks
+  readonly tails: FileTails
   readonly safeMode: { readonly isOn: boolean; readonly reason: string; readonly leftMs: number }
   /** What the operator said of safe mode since this master started; `auto`: nothing. */
   readonly manualSafeMode: { wish: 'auto' | 'on' | 'off' }
@@ -39,10 +41,11 @@ export interface MasterContext {
   /** The log disk is close to full: only removals enter. */
   isReadOnly(): boolean
   /** Sends a request over the connection that the chunkserver opened; UNAVAILABLE when there is none. */
-  ask<K extends 'fence' | 'digestAt' | 'seal' | 'scrubNow'>(
+  ask<K extends 'fence' | 'digestAt' | 'seal' | 'scrubNow' | 'clone'>(
     server: ServerId,
     name: K,
     request: RequestOf<K>,
+    options?: { readonly timeoutMs?: number; readonly signal?: AbortSignal },
   ): Promise<ReplyOf<K>>
   /** Writes a checkpoint of everything logged so far; resolves with its log index. */
   checkpoint(): Promise<number>
@@ -74,14 +77,38 @@ const allowedReadOnly: ReadonlySet<Operation['kind']> = new Set([
   'continueJob',
 ])
 
+/** A change that meets a new tail again and again is given back to its requester after so many. */
+const TAIL_ROUNDS_MAX = 4
+
 /** Proposes a change and turns a refusal into the error that the requester gets. */
 export async function change(context: MasterContext, operation: Operation): Promise<Reply> {
   if (context.isReadOnly() && !allowedReadOnly.has(operation.kind))
     throw new DfsError('READ_ONLY', 'the log disk is almost full: only removals are taken')
   if ('by' in operation && operation.by) touchSession(context, operation.by.session)
-  const outcome = await context.proposer.propose(operation)
+  const outcome = await proposePastTails(context, operation)
   if (!outcome.ok) throw new DfsError(outcome.code, outcome.message, outcome.detail)
   return outcome.reply
+}
+
+/** Seals the tails that stand in the way of a change first; what is opened before the change is in the log is sealed too. */
+async function proposePastTails({ tails, proposer }: MasterContext, operation: Operation): Promise<Outcome> {
+  for (let round = 0; ; round++) {
+    if (!tails.isInTheWay(operation)) {
+      const outcome = await proposer.propose(operation)
+      const mayRepeat = !outcome.ok && outcome.code === 'FILE_BUSY' && round < TAIL_ROUNDS_MAX
+      if (!mayRepeat || !tails.isInTheWay(operation)) return outcome
+    }
+    const release = await tails.makeWay(operation)
+    let proposed: Promise<Outcome>
+    try {
+      proposed = proposer.propose(operation)
+    } finally {
+      release()
+    }
+    const outcome = await proposed
+    if (outcome.ok || outcome.code !== 'FILE_BUSY' || round >= TAIL_ROUNDS_MAX) return outcome
+    if (!tails.isInTheWay(operation)) return outcome
+  }
 }
 
 export function touchSession(context: MasterContext, session: SessionId): void {

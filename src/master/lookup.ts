@@ -4,6 +4,7 @@ import { assert } from '../base/assert.ts'
 import { DfsError } from '../base/errors.ts'
 import type { InodeId } from '../base/ids.ts'
 import type { DirectoryEntry, FileStat } from '../wire/messages.ts'
+import type { MasterContext } from './context.ts'
 import type { InodeFacts, MetadataState } from './metadata/state.ts'
 
 /** The inode at `path`. Throws INVALID_PATH, NOT_FOUND or NOT_A_DIRECTORY. */
@@ -54,7 +55,7 @@ export function goalOf(state: MetadataState, facts: InodeFacts): number {
   return facts.goal || state.goal
 }
 
-export function fileStat(state: MetadataState, inode: InodeId): FileStat {
+export function fileStat({ state, servers }: MasterContext, inode: InodeId): FileStat {
   const facts = factsOf(state, inode)
   const isDirectory = facts.type === 'directory'
   const { size, mode, owner, group, mtimeMs, ctimeMs, contentVersion } = facts
@@ -71,7 +72,17 @@ export function fileStat(state: MetadataState, inode: InodeId): FileStat {
     contentVersion,
     count: isDirectory ? facts.entryCount : facts.extentCount,
     attributes: [...facts.attributes].map(([name, value]) => ({ name, value })),
+    tail: tailOf(state, servers, inode),
   }
+}
+
+/** Where the length of a file's open tail is known. */
+function tailOf(state: MetadataState, servers: MasterContext['servers'], inode: InodeId): FileStat['tail'] {
+  const handle = state.chunks.tails.get(inode)
+  const primary = handle === undefined ? undefined : state.chunkMembers(handle)?.[0]
+  if (handle === undefined || primary === undefined) return undefined
+  const version = state.chunks.version(state.chunks.row(handle))
+  return { handle, version, server: primary.server, address: servers.get(primary.server)?.address ?? '' }
 }
 
 export function directoryEntry(state: MetadataState, name: string, inode: InodeId): DirectoryEntry {

@@ -15,14 +15,17 @@ import type { Connection } from '../rpc/connection.ts'
 import type { Handlers as RpcHandlers } from '../rpc/requests.ts'
 import type { MessageName } from '../wire/messages.ts'
 import { CensusTaker } from './census.ts'
+import { Attention } from './cluster/attention.ts'
 import { Locations } from './cluster/locations.ts'
 import { Servers } from './cluster/servers.ts'
 import { change, type Handler, type MasterContext, replyNumber } from './context.ts'
+import { FileTails } from './file-tails.ts'
 import { checkHistory, historyOf } from './history.ts'
 import type { MetadataState } from './metadata/state.ts'
 import { PackingChunks } from './packing.ts'
 import { placeChunk } from './place.ts'
 import { type ProposalLog, Proposer } from './proposer.ts'
+import { Repairer } from './repairer.ts'
 import { Replicas } from './replicas.ts'
 import { chunkserverHandlers } from './requests/chunkservers.ts'
 import { fileHandlers } from './requests/files.ts'
@@ -54,7 +57,9 @@ type AskRest = Parameters<MasterContext['ask']> extends [ServerId, ...infer Rest
 export class Master {
   readonly proposer: Proposer
   readonly context: MasterContext
+  readonly repairer: Repairer
   readonly #replicas: Replicas
+  readonly #attention = new Attention()
   readonly #startMs: number
   readonly #state: MetadataState
   #upkeep: Upkeep | undefined
@@ -66,10 +71,10 @@ export class Master {
     this.proposer = new Proposer({ state, log, clock, term, onApplied: () => this.#tell() })
     const servers = new Servers(settings.deadAfterMs)
     const givenUp = { count: 0 }
-    const ask: MasterContext['ask'] = (id, name, request) => {
+    const ask: MasterContext['ask'] = (id, name, request, options) => {
       const connection = servers.get(id)?.connection
       if (connection === undefined) return Promise.reject(unreachable(id))
-      return ports.ask(connection, name, request) as ReturnType<typeof ask<typeof name>>
+      return ports.ask(connection, name, request, options) as ReturnType<typeof ask<typeof name>>
     }
     const sealer = new Sealer({
       clock,
@@ -99,6 +104,20 @@ export class Master {
         if (state.chunkMembers(handle)) this.#unwatched(sealer.seal(handle, reason))
       },
     })
+    const tails = new FileTails({
+      state,
+      nowMs: () => clock.nowMs(),
+      isUsable: (handle) => this.#isUsable(handle),
+      isAwaited: (handle) =>
+        this.#safeMode().isOn &&
+        !sealer.isSealing(handle) &&
+        (state.chunkMembers(handle) ?? []).some(({ server }) => servers.get(server) === undefined),
+      seal: (handle, reason) => sealer.seal(handle, reason),
+      open: async (inode, avoid) => {
+        const { members } = placeChunk(this.context, state.stat(inode)?.goal || state.goal, avoid)
+        await change(this.context, { kind: 'openTail', inode, members })
+      },
+    })
     const safeMode = (): MasterContext['safeMode'] => this.#safeMode()
     this.context = {
       clock,
@@ -111,6 +130,7 @@ export class Master {
       proposer: this.proposer,
       sealer,
       packing,
+      tails,
       get safeMode() {
         return safeMode()
       },
@@ -122,7 +142,8 @@ export class Master {
       ask,
       checkpoint: ports.checkpoint,
     }
-    this.#replicas = new Replicas(this.context)
+    this.#replicas = new Replicas(this.context, this.#attention)
+    this.repairer = new Repairer(this.context, this.#replicas, this.#attention)
   }
 
   /** The state is whole and the log takes records: what was begun is ended, what was open is known, upkeep runs. */
@@ -141,6 +162,7 @@ export class Master {
 
   stop(error: DfsError): void {
     this.#upkeep?.stop()
+    this.repairer.stop()
     this.context.sealer.stop()
     this.proposer.failed(error)
   }
@@ -158,7 +180,7 @@ export class Master {
       ...namespaceHandlers,
       ...fileHandlers,
       ...operatorHandlers,
-      ...chunkserverHandlers(this.#replicas),
+      ...chunkserverHandlers(this.#replicas, this.repairer),
       ...reportHandlers(census, this.#replicas),
     }
     return new Map(
@@ -182,6 +204,7 @@ export class Master {
     }
     for (const { handle, version, length, digest, indexDigest, members } of sealed) {
       openedMs.delete(handle)
+      this.context.tails.forget(handle)
       const request = { handle, version, length, digest, indexDigest, history: historyOf(this.context) }
       for (const { server } of members) {
         this.#unwatched(
@@ -192,6 +215,7 @@ export class Master {
         )
       }
     }
+    for (const { handle } of sealed) this.repairer.sealed(handle)
     for (const handle of forgotten) this.#replicas.forgotten(handle)
     changes.clear()
   }

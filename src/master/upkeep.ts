@@ -7,6 +7,7 @@ import { SESSION_SILENCE_MS } from '../base/limits.ts'
 import { MINUTE_MS, SECOND_MS } from '../base/units.ts'
 import type { Timer } from '../io/clock.ts'
 import type { MasterContext } from './context.ts'
+import { TAIL_IDLE_MS } from './file-tails.ts'
 import { newerServer } from './history.ts'
 import { garbageDue } from './metadata/trash.ts'
 import { placeableCount } from './place.ts'
@@ -83,7 +84,7 @@ export class Upkeep {
   }
 
   #reasonToSeal(handle: ChunkHandle, placeable: number): string | undefined {
-    const { state, servers, clock, openedMs } = this.#context
+    const { state, servers, clock, openedMs, tails } = this.#context
     const chunk = state.chunk(handle)
     const members = state.chunkMembers(handle)
     if (!chunk || !members) return undefined
@@ -105,9 +106,11 @@ export class Upkeep {
     }
     if (!chunk.shared && (chunk.owner === 0 || !state.sessionKnown(chunk.owner)))
       return 'the session of its writer has ended'
+    const isTail = chunk.shared && chunk.inode !== 0
+    const sinceMs = nowMs - (openedMs.get(handle) ?? nowMs)
+    if (isTail && (tails.idleMs(handle) ?? sinceMs) >= TAIL_IDLE_MS) return 'nobody asked for this tail in a long time'
     const goal = chunk.goal || state.goal
-    const ageMs = nowMs - (openedMs.get(handle) ?? nowMs)
-    if (members.length < goal && placeable >= goal && ageMs >= UNDERPLACED_MS) return 'a full placement exists now'
+    if (members.length < goal && placeable >= goal && sinceMs >= UNDERPLACED_MS) return 'a full placement exists now'
     return undefined
   }
 

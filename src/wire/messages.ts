@@ -87,6 +87,9 @@ export const chunkLocation = struct({
   replicas: list(struct({ server: serverId, address, zone: label, rack: label }), REPLICAS_MAX * 4),
 })
 
+/** The open chunk at the end of a file: its committed length, asked of its primary, is not in the file's size yet. */
+export const fileTail = struct({ handle, version, server: serverId, address })
+
 export const fileStat = struct({
   inode: inodeId,
   isDirectory: boolean,
@@ -103,6 +106,8 @@ export const fileStat = struct({
   /** Extents of a file, entries of a directory. */
   count: uint,
   attributes: list(struct({ name: text(255), value: text(ATTRIBUTES_BYTES_MAX) }), 1024),
+  /** Records are being appended; of an answer of the library: they are counted in `size`. */
+  tail: optional(fileTail),
 })
 
 export const directoryEntry = struct({
@@ -123,8 +128,8 @@ export const placedExtent = struct({ fileOffset: uint, handle: handleOrHole, off
 const filePage = {
   stat: fileStat,
   extents: list(placedExtent, EXTENTS_PER_REQUEST_MAX),
-  /** Every chunk that `extents` names. */
-  chunks: list(chunkLocation, EXTENTS_PER_REQUEST_MAX),
+  /** Every chunk that `extents` names, and with the last of them the open tail. */
+  chunks: list(chunkLocation, EXTENTS_PER_REQUEST_MAX + 1),
   /** Extents after these exist: ask again from the end of the last. */
   more: boolean,
 }
@@ -542,6 +547,26 @@ export const Message = {
     request: struct({ handle, server: serverId, code: uint, reason: text(500) }),
     reply: nothing,
   },
+  fileTail: {
+    number: 134,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'the open shared chunk at the end of a file, for records; made when there is none',
+    request: struct({
+      session,
+      /** By number: the file may be renamed. */
+      inode: inodeId,
+      avoid: list(serverId, 64),
+      /** The one that was full or failed. */
+      notHandle: optional(handle),
+    }),
+    reply: struct({
+      /** File offset of the chunk's first byte. */
+      base: uint,
+      allocation,
+    }),
+  },
 
   // Operators to master.
   checkpoint: {
@@ -873,6 +898,19 @@ export const Message = {
       entries: bytes(RECORD_INDEX_BYTES_MAX / 2),
       /** Entries of the whole index. */
       count: uint,
+    }),
+  },
+  findRecords: {
+    number: 309,
+    from: 'client',
+    to: 'chunkserver',
+    data: 'none',
+    means: 'where a sealed shared chunk has what a writer appended: what is left out is not in it and never will be',
+    request: struct({ handle, version, writer: session, sequences: list(integer(1), 4096) }),
+    reply: struct({
+      /** Else nothing is known yet: ask again, or another replica. */
+      isSealed: boolean,
+      found: list(struct({ sequence: integer(1), offset: chunkLength, length: chunkLength }), 4096),
     }),
   },
 } as const satisfies Record<string, MessageRow>

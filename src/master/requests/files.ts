@@ -97,6 +97,14 @@ export const fileHandlers = {
     return { allocation: allocationOf(context, lent.handle) }
   },
 
+  fileTail: async (context, { session, inode, avoid, notHandle }) => {
+    touchSession(context, session)
+    if (context.isReadOnly()) throw new DfsError('READ_ONLY', 'the log disk is almost full: only removals are taken')
+    const handle = await context.tails.lend(inode, avoid, notHandle)
+    // While it has a tail the file's extents don't change.
+    return { base: factsOf(context.state, inode).size, allocation: allocationOf(context, handle) }
+  },
+
   sealChunk: async (context, { session, handle, suspects, reason }) => {
     touchSession(context, session)
     const chunk = context.state.chunk(handle)
@@ -117,8 +125,11 @@ function filePage(context: MasterContext, inode: InodeId, fromOffset: number, li
   const extents = rows.slice(0, limit)
   const handles = new Set(extents.map((extent) => extent.handle))
   handles.delete(HOLE)
+  const stat = fileStat(context, inode)
+  // Whoever reads to the end needs the tail next.
+  if (stat.tail !== undefined && rows.length <= limit) handles.add(stat.tail.handle)
   const chunks = [...handles].flatMap((handle) => locationOf(context, handle) ?? [])
-  return { stat: fileStat(state, inode), extents, chunks, more: rows.length > limit }
+  return { stat, extents, chunks, more: rows.length > limit }
 }
 
 async function nextChunk(

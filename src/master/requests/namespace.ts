@@ -6,7 +6,7 @@ import { directoryAt, directoryEntry, fileStat, inodeAt } from '../lookup.ts'
 import type { Reply } from '../operations.ts'
 
 export const namespaceHandlers = {
-  stat: ({ state }, { path }) => fileStat(state, inodeAt(state, path)),
+  stat: (context, { path }) => fileStat(context, inodeAt(context.state, path)),
 
   list({ state }, { path, after, limit }) {
     const directory = directoryAt(state, path)

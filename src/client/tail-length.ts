@@ -1,0 +1,67 @@
+// How long a file is while records are appended to it: what the master knows, and what the primary of the tail says.
+//
+// A primary that doesn't answer makes the tail be sealed: then the log knows its length.
+
+import { DfsError } from '../base/errors.ts'
+import { formatHandle } from '../base/ids.ts'
+import { SECOND_MS } from '../base/units.ts'
+import type { FileStat } from '../wire/messages.ts'
+import type { Core } from './core.ts'
+import type { Patience } from './patience.ts'
+import { asFault, backoffMs } from './retry.ts'
+
+const CALL_MS = 2 * SECOND_MS
+/** The writer that a new tail was made for may be on its way to tell its members: no reason yet to end it. */
+const TRIES_BEFORE_SEAL = 4
+const LANE = 'probe'
+
+/**
+ * An answer of the master with the committed length of the file's tail, 0 without one.
+ *
+ * @param ask  asks the master; again after the tail was sealed. Errors: those of `ask`, TIMEOUT, ABORTED
+ */
+export async function askWithTail<T extends { readonly stat: FileStat }>(
+  core: Core,
+  ask: () => Promise<T>,
+  patience: Patience,
+): Promise<{ readonly reply: T; readonly tailBytes: number }> {
+  let failures = 0
+  for (;;) {
+    const reply = await ask()
+    const { tail } = reply.stat
+    if (tail === undefined) return { reply, tailBytes: 0 }
+    try {
+      const timeoutMs = patience.capMs(CALL_MS)
+      const connection = await core.links.chunkserver(tail.address, LANE, timeoutMs, patience.signal)
+      const { handle, version } = tail
+      const options = { timeoutMs, signal: patience.signal }
+      const { length } = await core.links.call(connection, 'tail', { handle, version }, options)
+      return { reply, tailBytes: length }
+    } catch (error) {
+      const fault = asFault(error)
+      if (fault.code === 'ABORTED') throw fault
+      failures++
+      if (failures >= TRIES_BEFORE_SEAL || fault.code === 'TIMEOUT') await sealTail(core, tail, fault, patience)
+      else await patience.sleep(backoffMs(failures, core.io.entropy), fault)
+    }
+  }
+}
+
+async function sealTail(
+  core: Core,
+  { handle, server }: NonNullable<FileStat['tail']>,
+  fault: DfsError,
+  patience: Patience,
+): Promise<void> {
+  const reason = `its length was asked for: ${fault.code}: ${fault.message}`.slice(0, 500)
+  const session = core.sessions.current().id
+  try {
+    await core.masters.ask('sealChunk', { session, handle, suspects: [server], reason }, patience)
+  } catch (error) {
+    const sealFault = asFault(error)
+    // The file was removed meanwhile, and the chunk with it: the next answer of the master says so.
+    if (sealFault.code !== 'NOT_FOUND') {
+      throw new DfsError(sealFault.code, `chunk ${formatHandle(handle)}: ${sealFault.message}`, sealFault.detail, fault)
+    }
+  }
+}
