@@ -15,7 +15,6 @@ import type { Connection } from '../rpc/connection.ts'
 import type { Handlers as RpcHandlers } from '../rpc/requests.ts'
 import type { MessageName } from '../wire/messages.ts'
 import { CensusTaker } from './census.ts'
-import { Attention } from './cluster/attention.ts'
 import { Locations } from './cluster/locations.ts'
 import { Servers } from './cluster/servers.ts'
 import { change, type Handler, type MasterContext, replyNumber } from './context.ts'
@@ -25,7 +24,6 @@ import type { MetadataState } from './metadata/state.ts'
 import { PackingChunks } from './packing.ts'
 import { placeChunk } from './place.ts'
 import { type ProposalLog, Proposer } from './proposer.ts'
-import { Repairer } from './repairer.ts'
 import { Replicas } from './replicas.ts'
 import { chunkserverHandlers } from './requests/chunkservers.ts'
 import { fileHandlers } from './requests/files.ts'
@@ -57,9 +55,7 @@ type AskRest = Parameters<MasterContext['ask']> extends [ServerId, ...infer Rest
 export class Master {
   readonly proposer: Proposer
   readonly context: MasterContext
-  readonly repairer: Repairer
   readonly #replicas: Replicas
-  readonly #attention = new Attention()
   readonly #startMs: number
   readonly #state: MetadataState
   #upkeep: Upkeep | undefined
@@ -71,10 +67,10 @@ export class Master {
     this.proposer = new Proposer({ state, log, clock, term, onApplied: () => this.#tell() })
     const servers = new Servers(settings.deadAfterMs)
     const givenUp = { count: 0 }
-    const ask: MasterContext['ask'] = (id, name, request, options) => {
+    const ask: MasterContext['ask'] = (id, name, request) => {
       const connection = servers.get(id)?.connection
       if (connection === undefined) return Promise.reject(unreachable(id))
-      return ports.ask(connection, name, request, options) as ReturnType<typeof ask<typeof name>>
+      return ports.ask(connection, name, request) as ReturnType<typeof ask<typeof name>>
     }
     const sealer = new Sealer({
       clock,
@@ -142,8 +138,7 @@ export class Master {
       ask,
       checkpoint: ports.checkpoint,
     }
-    this.#replicas = new Replicas(this.context, this.#attention)
-    this.repairer = new Repairer(this.context, this.#replicas, this.#attention)
+    this.#replicas = new Replicas(this.context)
   }
 
   /** The state is whole and the log takes records: what was begun is ended, what was open is known, upkeep runs. */
@@ -162,7 +157,6 @@ export class Master {
 
   stop(error: DfsError): void {
     this.#upkeep?.stop()
-    this.repairer.stop()
     this.context.sealer.stop()
     this.proposer.failed(error)
   }
@@ -180,7 +174,7 @@ export class Master {
       ...namespaceHandlers,
       ...fileHandlers,
       ...operatorHandlers,
-      ...chunkserverHandlers(this.#replicas, this.repairer),
+      ...chunkserverHandlers(this.#replicas),
       ...reportHandlers(census, this.#replicas),
     }
     return new Map(
@@ -215,7 +209,6 @@ export class Master {
         )
       }
     }
-    for (const { handle } of sealed) this.repairer.sealed(handle)
     for (const handle of forgotten) this.#replicas.forgotten(handle)
     changes.clear()
   }
