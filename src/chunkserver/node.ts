@@ -22,6 +22,7 @@ import { Inventory } from './inventory.ts'
 import { learnCluster, MasterLink } from './master-link.ts'
 import { type CheckedDirectories, checkDirectories, noteServerId, openDirectories } from './open-directories.ts'
 import { Orders } from './orders.ts'
+import { Scrubber, type ScrubCounters, scrubHandlers } from './scrubber.ts'
 import { ChunkService } from './service.ts'
 import { settled } from './settled.ts'
 
@@ -39,6 +40,8 @@ export interface ChunkserverOptions {
   readonly rack?: string
   /** Kept free on each disk; 1 GiB when left out. */
   readonly reserveBytes?: number
+  /** Bytes a second that the scrubber checks in each directory; 0 or left out: only when asked. */
+  readonly scrubBytesPerSecond?: number
   readonly adoptEmpty?: boolean
   /** This program's version, and its process id, for people. */
   readonly version?: string
@@ -60,6 +63,8 @@ export interface ChunkserverStatus {
   readonly growing: number
   readonly streams: number
   readonly queuedBytes: number
+  /** What the scrubber has done since the start. */
+  readonly scrub: ScrubCounters
 }
 
 export interface Chunkserver {
@@ -168,6 +173,7 @@ class Node implements Chunkserver {
   #guard: HistoryGuard | undefined
   #server: RpcServer | undefined
   #link: MasterLink | undefined
+  #scrubber: Scrubber | undefined
   #closing: Promise<void> | undefined
   #measuring = false
 
@@ -213,7 +219,23 @@ class Node implements Chunkserver {
     const service = new ChunkService({ store: this.#store, guard, pool: this.#pool, clock })
     const cloner = new Cloner({ store: this.#store, pool: this.#pool, clock, logger: this.#logger })
     const check: typeof service.checkMaster = (request, history) => service.checkMaster(request, history)
-    const handlers = new Map([...service.handlers, ...cloneHandlers(cloner, this.#store, check)])
+    const scrubber = new Scrubber(
+      {
+        clock,
+        store: this.#store,
+        logger: this.#logger,
+        bytesPerSecond: this.#options.scrubBytesPerSecond ?? 0,
+        streams: () => service.streams,
+        onBug: this.#onBug,
+      },
+      directories,
+    )
+    const handlers = new Map([
+      ...service.handlers,
+      ...cloneHandlers(cloner, this.#store, check),
+      ...scrubHandlers(scrubber),
+    ])
+    this.#scrubber = scrubber
     this.#guard = guard
     this.#service = service
     this.#server = await RpcServer.listen(network, this.#options.listen, {
@@ -241,6 +263,7 @@ class Node implements Chunkserver {
       onJoined: (server) => this.#joined(server),
     })
     this.#link.start()
+    scrubber.start()
   }
 
   status(): ChunkserverStatus {
@@ -257,6 +280,7 @@ class Node implements Chunkserver {
       growing: this.#store.growingCount,
       streams: this.#service!.streams,
       queuedBytes: this.#service!.queuedBytes,
+      scrub: this.#scrubber!.counters,
     }
   }
 
@@ -277,6 +301,7 @@ class Node implements Chunkserver {
     const { clock } = this.#io
     await this.#link?.close(maintenance)
     await this.#server?.close(GRACE_MS)
+    await this.#scrubber?.close()
     const syncs = [...this.#store.replicas].map((replica) => replica.growing && settled(replica.growing.sync()))
     await Promise.race([Promise.all(syncs), clock.sleep(FINAL_SYNC_MS)])
     this.#pool.close()

@@ -60,6 +60,7 @@ export const chunk = defineDaemonVerb({
           zone: values.zone,
           rack: values.rack,
           reserveBytes: values.reserve,
+          scrubBytesPerSecond: values['scrub-rate'],
           adoptEmpty: values['adopt-empty'],
           version: tools.version,
           pid: process.pid,
@@ -79,13 +80,28 @@ export const chunk = defineDaemonVerb({
         failed,
         notReady: () => (node.status().isJoined ? undefined : 'no master has taken it in'),
         metrics: () => {
-          const { replicas, growing, streams, queuedBytes, directories, isJoined } = node.status()
+          const { replicas, growing, streams, queuedBytes, directories, isJoined, scrub } = node.status()
           const capacityBytes = Object.fromEntries(directories.map((facts) => [facts.path, facts.capacityBytes]))
           const usedBytes = Object.fromEntries(directories.map((facts) => [facts.path, facts.usedBytes]))
           const freeBytes = Object.fromEntries(directories.map((facts) => [facts.path, facts.freeBytes]))
-          const totals = Object.entries(node.counters).map(([name, value]) => [`${name}Total`, value])
+          const scrubProgress = Object.fromEntries(directories.map((facts) => [facts.path, facts.scrubPermille / 1000]))
+          // A directory that was never checked through has no age, not a small one.
+          const scrubAgeSeconds = Object.fromEntries(
+            directories.flatMap(({ path, scrubAgeMs }) =>
+              scrubAgeMs === undefined ? [] : [[path, scrubAgeMs / 1000]],
+            ),
+          )
+          const totals = Object.entries({ ...node.counters, ...scrub }).map(([name, value]) => [`${name}Total`, value])
           const gauges = { replicas, growing, streams, queuedBytes, joined: isJoined ? 1 : 0 }
-          return { ...gauges, capacityBytes, usedBytes, freeBytes, ...Object.fromEntries(totals) }
+          return {
+            ...gauges,
+            scrubProgress,
+            scrubAgeSeconds,
+            capacityBytes,
+            usedBytes,
+            freeBytes,
+            ...Object.fromEntries(totals),
+          }
         },
         close: () => node.close({ maintenance: true }),
       }

@@ -24,7 +24,7 @@ export const chunkTuning = {
   'scrub-rate': {
     kind: 'size',
     default: '5MiB',
-    describe: 'bytes a second for the scrubber (there is none yet: without effect)',
+    describe: 'bytes a second that the scrubber checks on each disk; 0: only when asked',
   },
 } as const satisfies Options
 

@@ -1,0 +1,197 @@
+// fsck: every fault of redundancy is found, named with its file and bytes, and called what it is; and nothing else is.
+
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { crc32 } from '../../src/base/crc32.ts'
+import type { ServerId } from '../../src/base/ids.ts'
+import { SECOND_MS } from '../../src/base/units.ts'
+import type { Client } from '../../src/client/client.ts'
+import { SimCluster } from '../sim/sim-cluster.ts'
+import { SimWorld } from '../sim/world.ts'
+
+async function withCluster(
+  seed: number,
+  servers: number,
+  work: (cluster: SimCluster, client: Client, world: SimWorld) => Promise<void>,
+): Promise<void> {
+  const world = new SimWorld(seed)
+  await world.run(async () => {
+    const cluster = new SimCluster(world, servers, { deadAfterMs: 2 * SECOND_MS })
+    await cluster.start()
+    const client = await cluster.client({ timeoutMs: 4000 })
+    await work(cluster, client, world)
+    client.close()
+  })
+}
+
+test('a healthy tree is HEALTHY, and every file, directory, byte and chunk is counted once', () =>
+  withCluster(1, 3, async (_cluster, client, world) => {
+    let bytes = 0
+    for (let d = 0; d < 3; d++) {
+      await client.makeDirectory(`/d${d}`)
+      for (let f = 0; f < 120; f++) {
+        await client.writeFile(`/d${d}/f${f}`, world.random.bytes(10 + f))
+        bytes += 10 + f
+      }
+    }
+    await client.writeFile('/d1/big', world.random.bytes(3_000_000))
+    await client.copy('/d1/big', '/d2/copy')
+    await world.sleep(2000)
+    let pages = 0
+    const result = await client.fsck('/', { onPage: () => void pages++ })
+    assert.is(result.status, 'HEALTHY', JSON.stringify(result.problems[0]))
+    assert.is(result.files, 362)
+    assert.is(result.directories, 4)
+    assert.is(result.bytes, bytes + 6_000_000)
+    const report = (await client.report()) as { totals: { chunks: number } }
+    assert.ok(result.chunks <= report.totals.chunks && result.chunks >= 12, `${result.chunks} chunks`)
+    assert.equal(result.problems, [])
+    assert.equal(result.exposure, [])
+    const below = await client.fsck('/d2')
+    assert.is(below.files, 121)
+    assert.is(below.directories, 1)
+    const one = await client.fsck('/d1/big')
+    assert.is(one.files, 1)
+    assert.is(one.directories, 0)
+    assert.is(one.bytes, 3_000_000)
+    assert.is(one.chunks, 12)
+  }))
+
+test('a tree of many pages is walked to its end, and names met once each, also while it changes', () =>
+  withCluster(2, 3, async (_cluster, client) => {
+    await client.makeDirectory('/a/b/c', { parents: true })
+    const names = Array.from({ length: 2000 }, (_, index) => `/a/b/n${index}`)
+    await client.putMany(names.map((path) => ({ path, data: new Uint8Array(0) })))
+    await client.putMany(names.map((path) => ({ path: path.replace('/a/b/', '/a/b/c/'), data: new Uint8Array(0) })))
+    const met = new Map<string, number>()
+    let pages = 0
+    const result = await client.fsck('/a', {
+      detail: 'files',
+      onPage: async (page) => {
+        pages++
+        for (const { path } of page.rows) met.set(path, (met.get(path) ?? 0) + 1)
+        if (pages === 2) await client.remove(page.rows.at(-1)!.path)
+      },
+    })
+    assert.is(result.files, 4000)
+    assert.ok(pages > 4, `${pages} pages`)
+    assert.ok(names.every((path) => met.get(path) === 1))
+    assert.is(Math.max(...met.values()), 1)
+    assert.is(met.size, 4000)
+  }))
+
+test('one dead server of three: DEGRADED, each file named; two dead: last copies and what their loss would cost', () =>
+  withCluster(3, 3, async (cluster, client, world) => {
+    const bytes = world.random.bytes(600_000)
+    await client.writeFile('/big', bytes)
+    await world.sleep(2000)
+    cluster.chunkservers[2]!.crash(false)
+    await world.sleep(5000)
+    const one = await client.fsck('/')
+    assert.is(one.status, 'DEGRADED')
+    assert.is(one.underReplicated, 3)
+    assert.is(one.lastCopy, 0)
+    assert.equal(
+      one.problems.map(({ path, offset, length, kind }) => [path, offset, length, kind]),
+      [
+        ['/big', 0, 262_144, 'underReplicated'],
+        ['/big', 262_144, 262_144, 'underReplicated'],
+        ['/big', 524_288, 75_712, 'underReplicated'],
+      ],
+    )
+    assert.match(one.problems[0]!.why, /2 of 3 replicas .*cs-\d is dead/)
+    assert.match(one.problems[0]!.next, /start cs-\d \(/)
+    cluster.chunkservers[1]!.crash(false)
+    await world.sleep(5000)
+    const two = await client.fsck('/')
+    assert.is(two.status, 'DEGRADED')
+    assert.is(two.lastCopy, 3)
+    assert.is(two.exposure.length, 1)
+    assert.is(two.exposure[0]!.chunks, 3)
+    assert.is(two.exposure[0]!.bytes, 600_000)
+    cluster.chunkservers[0]!.crash(false)
+    await world.sleep(5000)
+    const none = await client.fsck('/big')
+    assert.is(none.status, 'DAMAGED')
+    assert.is(none.missing, 3)
+    assert.is(none.problems[0]!.kind, 'missing')
+    assert.match(none.problems[0]!.next, /start cs-/)
+    await Promise.all(cluster.chunkservers.map((server) => server.restart()))
+    await world.sleep(5000)
+    assert.is((await client.fsck('/')).status, 'HEALTHY')
+    assert.is(crc32(await client.readFile('/big')), crc32(bytes))
+  }))
+
+test('replicas with bad blocks everywhere are DAMAGED as corrupt; files beside them are not', () =>
+  withCluster(4, 3, async (cluster, client, world) => {
+    await client.writeFile('/bad', world.random.bytes(200_000))
+    await client.writeFile('/good', world.random.bytes(200_000))
+    await world.sleep(2000)
+    const { chunks } = (await client.info('/bad')) as { chunks: { handle: number }[] }
+    const name = chunks[0]!.handle.toString(16).padStart(14, '0')
+    for (const { machine } of cluster.chunkservers) {
+      const path = machine.disk.paths().find((candidate) => candidate.endsWith(`${name}.data`))!
+      machine.disk.flipBit(path, 5000, 3)
+    }
+    await client.scrub()
+    await world.sleep(5000)
+    const result = await client.fsck('/')
+    assert.is(result.status, 'DAMAGED')
+    assert.is(result.corrupt, 1)
+    assert.equal(
+      result.problems.map(({ path, kind }) => [path, kind]),
+      [['/bad', 'corrupt']],
+    )
+  }))
+
+test('while servers have not reported, what seems missing is no verdict', () =>
+  withCluster(5, 3, async (cluster, client, world) => {
+    await client.writeFile('/a', world.random.bytes(200_000))
+    await world.sleep(2000)
+    for (const server of cluster.chunkservers) server.crash(false)
+    cluster.master.crash(false)
+    await cluster.master.restart()
+    await world.sleep(1000)
+    const early = await client.fsck('/')
+    assert.is(early.status, 'DEGRADED')
+    assert.is(early.missing, 0)
+    assert.is(early.problems[0]!.kind, 'uncertain')
+    await world.sleep(31 * SECOND_MS)
+    assert.is((await client.fsck('/')).status, 'DAMAGED')
+  }))
+
+test('a drained server takes no new chunks, and a check without it says what its drain waits for', () =>
+  withCluster(6, 4, async (_cluster, client, world) => {
+    await client.writeFile('/before', world.random.bytes(1_000_000))
+    await world.sleep(1000)
+    const server = 1 as ServerId
+    await client.setServerIntent(server, 'drain')
+    await client.writeFile('/after', world.random.bytes(1_000_000))
+    await world.sleep(1000)
+    const { chunks } = (await client.info('/after')) as { chunks: { replicas: { server: string }[] }[] }
+    assert.ok(chunks.every(({ replicas }) => replicas.every((replica) => replica.server !== 'cs-1')))
+    assert.is((await client.fsck('/')).status, 'HEALTHY', 'what it holds can be read')
+    await client.setServerIntent(server, 'serve')
+  }))
+
+test('maintenance ends by itself when its time is over', () =>
+  withCluster(7, 3, async (_cluster, client, world) => {
+    await client.setServerIntent(2 as ServerId, 'maintain', { forMs: 10 * SECOND_MS })
+    const stateOf = async () =>
+      ((await client.report()) as { servers: { id: string; state: string }[] }).servers.find(({ id }) => id === 'cs-2')
+        ?.state
+    assert.is(await stateOf(), 'maintenance')
+    await world.sleep(11 * SECOND_MS)
+    assert.is(await stateOf(), 'live')
+  }))
+
+test('safe mode is entered and left by hand', () =>
+  withCluster(8, 3, async (_cluster, client) => {
+    assert.is((await client.safeMode()).isOn, false)
+    const entered = await client.safeMode('enter')
+    assert.ok(entered.isOn && entered.isManual)
+    assert.match(entered.reason, /operator/)
+    assert.is((await client.safeMode('leave')).isOn, false)
+  }))
+
+test.run()
