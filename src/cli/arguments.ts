@@ -7,6 +7,8 @@ import type { Options } from './options.ts'
 export interface SplitArguments {
   /** A name of the table; undefined when no verb was given. */
   readonly verb: string | undefined
+  /** The group whose help is wanted: `trash` of `dfs trash --help`. */
+  readonly group?: string
   /** The arguments without the verb. */
   readonly rest: readonly string[]
 }
@@ -39,6 +41,7 @@ export function splitArguments(
   }
   const members = group.map((name) => name.slice(word.length + 1))
   if (second === undefined) {
+    if (wantsHelp(args)) return { verb: undefined, group: word, rest: args }
     throw new UsageError(`${program} ${word} wants one of: ${members.join(', ')}`)
   }
   throw unknown(args[second]!, members, `${program} ${word}`)
@@ -75,6 +78,12 @@ function findWord(args: readonly string[], from: number, globals: Options, spell
     if (option !== undefined && option.kind !== 'flag') index++
   }
   return undefined
+}
+
+/** Whether a page is asked for: `--help` before a `--`, which ends the options. */
+export function wantsHelp(args: readonly string[]): boolean {
+  const end = args.indexOf('--')
+  return (end < 0 ? args : args.slice(0, end)).includes('--help')
 }
 
 function groupOf(word: string, names: readonly string[]): string[] {

@@ -43,7 +43,14 @@ export function describeFailure(error: unknown, command: string): Failure {
 export function formatFailure(failure: Failure, command: string, json: boolean): string {
   const { code, message, retriable, next } = failure
   if (json) return `${JSON.stringify({ error: { code, message, retriable, next } })}\n`
-  return `${command}: ${message} (${code})\n  next: ${next}\n`
+  // A stack has lines of its own; any other message may hold names that somebody else chose.
+  const shown = code === 'INTERNAL' ? message : withoutControls(message)
+  return `${command}: ${shown} (${code})\n  next: ${next}\n`
+}
+
+/** Text that does nothing to a terminal: each control character is spelled out, `\u{1b}`. */
+export function withoutControls(text: string): string {
+  return text.replace(/\p{Cc}/gu, (control) => `\\u{${control.charCodeAt(0).toString(16)}}`)
 }
 
 function exitCodeOf(error: DfsError): number {

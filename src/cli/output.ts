@@ -2,10 +2,9 @@
 //
 // Invariants:
 //   - stdout carries results only; warnings, errors and progress go to stderr
-//   - a reader that went away (`| head`) ends the verb quietly
+//   - a reader that went away (`| head`) ends the verb quietly; output that can't be written (a full disk) fails it
+//   - when `flush` resolves, what was written has left the process
 //   - lines are gathered to bufferBytesMax, so that a million rows are not a million writes
-
-import { once } from 'node:events'
 
 const bufferBytesMax = 64 * 1024
 
@@ -18,15 +17,15 @@ export class Output {
   readonly json: boolean
   /** Whether people watch: then progress bars make sense. */
   readonly hasTerminal: boolean
-  private readonly onClosed: () => void
+  private readonly onFailed: (error: Error) => void
   private buffered = ''
   private failed: Error | undefined
 
-  /** @param onClosed  called once when nobody reads stdout any more */
-  constructor(json: boolean, onClosed: () => void) {
+  /** @param onFailed  called once, when nothing can be written any more: OutputClosed, or the fault of what stdout is */
+  constructor(json: boolean, onFailed: (error: Error) => void) {
     this.json = json
     this.hasTerminal = process.stderr.isTTY === true
-    this.onClosed = onClosed
+    this.onFailed = onFailed
     process.stdout.on('error', (error) => this.fail(error))
   }
 
@@ -53,15 +52,7 @@ export class Output {
   /** Raw bytes; the caller keeps the buffer, and may use it again when this resolves. */
   async bytes(bytes: Uint8Array): Promise<void> {
     await this.flush()
-    if (bytes.length === 0) return
-    if (this.failed) throw this.failed
-    await new Promise<void>((resolve, reject) => {
-      process.stdout.write(bytes, (error) => {
-        if (!error) return resolve()
-        this.fail(error)
-        reject(this.failed ?? error)
-      })
-    })
+    if (bytes.length > 0) await this.write(bytes)
   }
 
   async flush(): Promise<void> {
@@ -69,9 +60,7 @@ export class Output {
     if (this.buffered === '') return
     const text = this.buffered
     this.buffered = ''
-    if (process.stdout.write(text)) return
-    await Promise.race([once(process.stdout, 'drain'), once(process.stdout, 'close')])
-    if (this.failed) throw this.failed
+    await this.write(text)
   }
 
   /** A line on stderr that is no error. */
@@ -79,9 +68,21 @@ export class Output {
     process.stderr.write(`${text}\n`)
   }
 
-  private fail(error: Error): void {
-    if (this.failed) return
-    this.failed = 'code' in error && error.code === 'EPIPE' ? new OutputClosed('nobody reads the output') : error
-    this.onClosed()
+  private async write(data: string | Uint8Array): Promise<void> {
+    if (this.failed) throw this.failed
+    await new Promise<void>((resolve, reject) => {
+      process.stdout.write(data, (error) => {
+        if (!error) return resolve()
+        reject(this.fail(error))
+      })
+    })
+  }
+
+  private fail(error: Error): Error {
+    if (this.failed) return this.failed
+    const isClosed = 'code' in error && error.code === 'EPIPE'
+    this.failed = isClosed ? new OutputClosed('nobody reads the output') : Object.assign(error, { path: 'output' })
+    this.onFailed(this.failed)
+    return this.failed
   }
 }

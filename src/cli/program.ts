@@ -4,7 +4,7 @@
 // wrong. What a verb works with (a client; a daemon's logger) is made by the program, after the values are known.
 
 import { VERSION } from '../base/version.ts'
-import { spellOut, splitArguments } from './arguments.ts'
+import { spellOut, splitArguments, wantsHelp } from './arguments.ts'
 import { describeFailure, ExitCode, formatFailure, UsageError } from './failure.ts'
 import { type Options, type RawValues, resolveOptions, type ValuesOf } from './options.ts'
 import { OutputClosed } from './output.ts'
@@ -35,14 +35,14 @@ export async function runProgram<C, G extends Options>(
       const { complete } = await import('./completion.ts')
       return await complete(program, args)
     }
-    const wantsHelp = args.includes('--help') || args[0] === 'help' || args[0] === '-h'
-    const { verb, rest } = splitArguments(
-      args[0] === 'help' ? args.slice(1) : args,
+    const asksForHelp = wantsHelp(args) || args[0] === 'help' || args[0] === '-h'
+    const { verb, group, rest } = splitArguments(
+      args[0] === 'help' ? [...args.slice(1), '--help'] : args,
       names,
       program.globals,
       program.name,
     )
-    if (verb === undefined) return await withoutVerb(program, args, wantsHelp)
+    if (verb === undefined) return await withoutVerb(program, args, asksForHelp, group)
     command = `${program.name} ${verb}`
     const entry = program.table[verb]!
     const spec = await entry.load()
@@ -50,7 +50,7 @@ export async function runProgram<C, G extends Options>(
       Object.entries(program.globals).filter(([name]) => !(name in spec.options)),
     )
     const options = { ...spec.options, ...common }
-    if (wantsHelp) {
+    if (asksForHelp) {
       const { helpOfVerb } = await import('./help.ts')
       const page = { ...spec, command, describe: entry.describe, prefix: program.prefix }
       process.stdout.write(`${await helpOfVerb(page, spec.options, common)}\n`)
@@ -83,19 +83,22 @@ function wantsJson(prefix: string, args: readonly string[]): boolean {
 async function withoutVerb<C, G extends Options>(
   program: Program<C, G>,
   args: readonly string[],
-  wantsHelp: boolean,
+  asksForHelp: boolean,
+  group?: string,
 ): Promise<number> {
   if (args.includes('--version')) {
     process.stdout.write(`${program.name} ${VERSION}\n`)
     return ExitCode.done
   }
   const stray = args[0]
-  if (stray !== undefined && !wantsHelp) throw new UsageError(`${stray} is no verb and none follows`)
-  const verbs = Object.entries(program.table).map(([name, entry]) => [name, entry.describe] as const)
+  if (stray !== undefined && !asksForHelp) throw new UsageError(`${stray} is no verb and none follows`)
+  const verbs = Object.entries(program.table)
+    .filter(([name]) => group === undefined || name.startsWith(`${group} `))
+    .map(([name, entry]) => [name, entry.describe] as const)
   const { helpOfProgram } = await import('./help.ts')
   const help = await helpOfProgram(program.name, program.describe, verbs)
-  ;(wantsHelp ? process.stdout : process.stderr).write(`${help}\n`)
-  return wantsHelp ? ExitCode.done : ExitCode.usage
+  ;(asksForHelp ? process.stdout : process.stderr).write(`${help}\n`)
+  return asksForHelp ? ExitCode.done : ExitCode.usage
 }
 
 function checkWords(
@@ -104,8 +107,9 @@ function checkWords(
   usage: string,
   command: string,
 ): void {
-  if (words.length < min) throw new UsageError(`${command} wants: ${usage}`)
-  if (words.length > max) throw new UsageError(`"${words[max]}" is one word too many; ${command} wants: ${usage}`)
+  const wanted = usage === '' ? `${command} takes no words` : `${command} wants: ${usage}`
+  if (words.length < min) throw new UsageError(wanted)
+  if (words.length > max) throw new UsageError(`"${words[max]}" is one word too many; ${wanted}`)
 }
 
 /** The fields of the --config file. A field that no verb of the program declares is a slip of the pen and refused. */

@@ -33,6 +33,8 @@ test('a verb of a group is two words', () => {
   assert.equal(split('trash', 'restore', '/ls'), { verb: 'trash restore', rest: ['/ls'] })
   assert.equal(split('trash', '--json', 'ls'), { verb: 'trash ls', rest: ['--json'] })
   assert.throws(() => split('trash'), /wants one of: ls, restore/)
+  assert.equal(split('trash', '--help'), { verb: undefined, group: 'trash', rest: ['trash', '--help'] })
+  assert.equal(split('trash', 'ls', '--help'), { verb: 'trash ls', rest: ['--help'] })
   assert.throws(() => split('trash', 'restor'), /did you mean `dfs trash restore`/)
 })
 

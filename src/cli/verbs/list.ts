@@ -5,7 +5,7 @@ import { type DfsContext, defineDfsVerb } from '../context.ts'
 import { UsageError } from '../failure.ts'
 import { asInfo } from './documents.ts'
 import { globExpression, sizeFilter } from './filters.ts'
-import { baseName, formatMode, formatRow, join, type PathRow, pathRow, trimSlashes } from './rows.ts'
+import { baseName, formatMode, formatRow, join, type PathRow, pathRow, printable, trimSlashes } from './rows.ts'
 import { walk } from './walk.ts'
 
 export const ls = defineDfsVerb({
@@ -14,6 +14,7 @@ export const ls = defineDfsVerb({
   options: {
     recursive: { kind: 'flag', alias: 'R', describe: 'with all below' },
     human: { kind: 'flag', alias: 'h', describe: 'sizes like 1.5 MiB' },
+    long: { kind: 'flag', alias: 'l', describe: 'all about each entry, as always: for fingers that type it' },
     time: { kind: 'flag', alias: 't', describe: 'newest first' },
     size: { kind: 'flag', alias: 'S', describe: 'largest first' },
     reverse: { kind: 'flag', alias: 'r', describe: 'the other way round' },
@@ -96,7 +97,7 @@ export const tree = defineDfsVerb({
     const { out, signal } = context
     const self = pathRow(path, await client.stat(path, { signal }))
     if (out.json) await out.row(self)
-    else await out.line(path)
+    else await out.line(printable(path))
     if (self.type === 'file') return undefined
     let files = 0
     let directories = 0
@@ -110,7 +111,7 @@ export const tree = defineDfsVerb({
       if (out.json) await out.row(row)
       else
         await out.line(
-          `${margin}${isLast ? '└── ' : '├── '}${baseName(row.path)}${row.type === 'directory' ? '/' : ''}`,
+          `${margin}${isLast ? '└── ' : '├── '}${printable(baseName(row.path))}${row.type === 'directory' ? '/' : ''}`,
         )
       follows.push(!isLast)
     }
@@ -140,7 +141,7 @@ export const find = defineDfsVerb({
       if (type && row.type !== type) return
       if (size && !(row.type === 'file' && size(row.size))) return
       if (out.json) await out.row(row)
-      else await out.line(row.path)
+      else await out.line(printable(row.path))
     }
     for (const word of words) {
       const path = trimSlashes(word)

@@ -1,6 +1,7 @@
 // The row of a path: what `ls`, `find`, `tree` and `stat` print, for scripts and for people.
 
 import { formatBytes } from '../../base/units.ts'
+import { withoutControls } from '../failure.ts'
 
 /** The `--json` row of the contract. */
 export interface PathRow {
@@ -44,8 +45,13 @@ export function formatRow(row: PathRow, humanSizes: boolean): string {
     (row.group || '-').padEnd(8),
     size.padStart(12),
     formatTime(row.mtimeMs),
-    row.path,
+    printable(row.path),
   ].join(' ')
+}
+
+/** A path for people: on a terminal without what would steer it, `\u{a}` for a line's end; as it is for programs. */
+export function printable(path: string): string {
+  return process.stdout.isTTY ? withoutControls(path) : path
 }
 
 /** `rw-r--r--`; set-id and sticky bits are not shown. */
