@@ -38,7 +38,7 @@ export const ErrorCode = {
     number: 4,
     retriable: false,
     means: 'the path is a directory',
-    next: 'use the form for directories (-r)',
+    next: 'name a file, or add -r where the command has it',
   },
   NOT_EMPTY: { number: 5, retriable: false, means: 'the directory has entries', next: 'remove it with `dfs rm -r`' },
   INVALID_PATH: {
@@ -131,9 +131,9 @@ export const ErrorCode = {
     number: 25,
     retriable: true,
     means: 'the deadline passed first',
-    next: 'raise --timeout, or see `dfs report`',
+    next: 'raise --timeout or --deadline, or see `dfs report`',
   },
-  ABORTED: { number: 26, retriable: false, means: 'the caller gave up', next: 'nothing' },
+  ABORTED: { number: 26, retriable: false, means: 'the caller gave up', next: 'start it again when you like' },
   BUSY: { number: 27, retriable: true, means: "the server's queue is full", next: 'try again in a moment' },
   DISK_FULL: { number: 28, retriable: true, means: 'the disk has no room', next: 'free space, or add a chunkserver' },
   DISK_FAILED: {

@@ -61,6 +61,7 @@ async function targets(
   const sources = words.slice(0, -1).map(trimSlashes)
   const last = words.at(-1) ?? ''
   const target = trimSlashes(last)
+  if (sources.includes('/')) throw new DfsError('INVALID_MOVE', 'the root stays where it is: name what is in it')
   const isDirectory = await client.stat(target, { signal }).then(
     (facts) => facts.isDirectory,
     (error: unknown) => {

@@ -103,9 +103,12 @@ class Get {
     for (const [source, local] of targets) {
       try {
         const facts = await this.#client.stat(source, { signal: this.#context.signal })
-        if (!facts.isDirectory) await this.#take({ source, local, facts })
-        else if (this.#values.recursive) await this.#tree(source, local, facts)
-        else throw new DfsError('IS_A_DIRECTORY', `${source} is a directory`)
+        if (facts.isDirectory && !this.#values.recursive)
+          throw new DfsError('IS_A_DIRECTORY', `${source} is a directory`)
+        if (facts.isDirectory) await this.#tree(source, trimSlashes(local), facts)
+        else if (local.endsWith('/'))
+          throw new DfsError('NOT_A_DIRECTORY', `local ${local}: there is no such directory`)
+        else await this.#take({ source, local, facts })
       } catch (error) {
         this.#transfer.fail(error)
       }
@@ -143,7 +146,7 @@ class Get {
   async #file({ source, local, facts }: FileJob): Promise<void> {
     const { signal, io } = this.#context
     const { force, preserve } = this.#values
-    if (!force && (await exists(local))) throw occupied(local)
+    await checkName(local, force)
     const part = partName(local, io.entropy.below(2 ** 48))
     const reader = await this.#client.openReader(source, { signal })
     try {
@@ -213,6 +216,18 @@ async function takeName(part: string, local: string, force: boolean): Promise<vo
   }
 }
 
+/** Whether the finished file may take the name; a device or a pipe is nothing that a file replaces. */
+async function checkName(local: string, force: boolean): Promise<void> {
+  if (!force && (await exists(local))) throw occupied(local)
+  // Through links: what /dev/stdout names is not to be replaced either.
+  const there = force ? await fs.stat(local).catch(() => undefined) : undefined // a link to nothing is replaced
+  if (there?.isDirectory()) throw new DfsError('IS_A_DIRECTORY', `local ${local} is a directory`)
+  if (there && !there.isFile()) {
+    const message = `local ${local} is no regular file; name it as \`-\` and redirect standard output`
+    throw new DfsError('INVALID_ARGUMENT', message)
+  }
+}
+
 async function exists(local: string): Promise<boolean> {
   return (await fs.lstat(local).catch(() => undefined)) !== undefined
 }
@@ -231,5 +246,6 @@ async function placeSources(
   if (sources.length > 1)
     throw new UsageError(`local ${last} is no directory, and ${sources.length} sources can't become one file`)
   if (last.endsWith('/') && there) throw new UsageError(`local ${last} is a file`)
-  return [[sources[0]!, last.replace(/(?<=.)\/+$/, '')]]
+  // A slash at the end stays: it says that a directory is meant.
+  return [[sources[0]!, last]]
 }

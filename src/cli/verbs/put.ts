@@ -129,7 +129,9 @@ class Put {
   }
 
   async #entry(local: string, target: string): Promise<void> {
-    const stats = await fs.lstat(local)
+    const stats = await fs.lstat(local).catch((error: unknown) => {
+      throw local.includes('\ufffd') ? new DfsError('INVALID_PATH', `local ${local}: the name is not UTF-8`) : error
+    })
     if (!stats.isDirectory()) return this.#take({ local, target, stats })
     await this.#branches.run(() => this.#tree(local, target, stats).catch((error) => this.#transfer.fail(error)))
   }
