@@ -182,6 +182,8 @@ const ADDRESSES_MAX = 32
 export function endOfPatience(error: unknown, last: DfsError | undefined): DfsError {
   const fault = asFault(error)
   if (fault.code !== 'TIMEOUT' || last === undefined || last.code === 'TIMEOUT') return fault
+  // Somebody within waited less long for the same: it has been said.
+  if (last.detail.timedOut === true) return last
   return new DfsError(
     last.code,
     `${last.message} (${fault.message.split(';')[0]})`,

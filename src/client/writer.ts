@@ -14,7 +14,7 @@
 // Source: DESIGN §4.
 
 import { Writable } from 'node:stream'
-import { WritableStream } from 'node:stream/web'
+import type { WritableStream } from 'node:stream/web'
 import { DfsError, isDfsError } from '../base/errors.ts'
 import type { InodeId } from '../base/ids.ts'
 import { EXTENTS_PER_REQUEST_MAX, PIECE_BYTES } from '../base/limits.ts'
@@ -139,7 +139,8 @@ export class Writer {
     this.#stream?.end(this.#fault)
     this.#stop.abort(this.#fault)
     await this.#busy?.catch(dropFault)
-    this.#letGo()
+    // Else the process may end before the master hears of it, and the bytes take room until the session ends.
+    await this.#letGo()
   }
 
   /** A Node stream into this writer; its end closes the file, destroying it aborts. */
@@ -170,7 +171,8 @@ export class Writer {
 
   /** A web stream into this writer; closing it closes the file, aborting it aborts. */
   toWebStream(): WritableStream<Uint8Array> {
-    return new WritableStream<Uint8Array>({
+    // The global one is loaded when it is first named, an import always.
+    return new globalThis.WritableStream<Uint8Array>({
       write: (bytes) => this.write(bytes),
       close: () => this.close(),
       abort: () => this.abort(),
@@ -183,7 +185,7 @@ export class Writer {
     if (this.#fault === undefined) {
       await this.#queue(() => (this.#stream === undefined ? this.#finishSmall() : this.#flush(true))).catch(dropFault)
     }
-    this.#letGo()
+    await this.#letGo()
     if (this.#fault !== undefined) throw this.#fault
   }
 
@@ -384,29 +386,33 @@ export class Writer {
   }
 
   /** Gives everything back. A file that never got its name is dropped at the master, if it can be reached. */
-  #letGo(): void {
+  /** @returns when the master has taken back what was written and not named, or can't be reached */
+  #letGo(): Promise<void> {
     const session = this.#session
     const inode = this.#inode
     this.#small = []
     this.#stream?.end()
     this.#unlink()
-    if (session === undefined) return
+    if (session === undefined) return DONE
     this.#session = undefined
     if (this.#fault === undefined || inode === undefined || session.isEnded) {
       this.#core.sessions.release(session)
-      return
+      return DONE
     }
     const patience = new Patience(this.#core.io.clock, { signal: this.#core.closing, timeoutMs: DROP_MS })
     const nothing = { extents: [], seals: [], publish: undefined, close: true, mtimeMs: 0 }
-    this.#core.masters
-      .change('commitFile', (by) => ({ by, inode, ...nothing }), session, patience)
-      // Else it ends with the session.
-      .then(() => {}, dropFault)
-      .finally(() => this.#core.sessions.release(session))
+    return (
+      this.#core.masters
+        .change('commitFile', (by) => ({ by, inode, ...nothing }), session, patience)
+        // Else it ends with the session.
+        .then(() => {}, dropFault)
+        .finally(() => this.#core.sessions.release(session))
+    )
   }
 }
 
-const DROP_MS = 5000
+/** Long enough for a healthy master; an abort waits for it. */
+const DROP_MS = 2000
 
 function purposeOf(options: WriteOptions): Purpose {
   const { append = false, overwrite = false, at } = options
