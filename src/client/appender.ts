@@ -141,8 +141,9 @@ export class Appender {
 
   /** Waits until there is room for more. Errors: as `append`. */
   async room(): Promise<void> {
-    while (!this.hasRoom) {
+    for (;;) {
       if (this.#fault !== undefined) throw this.#fault
+      if (this.hasRoom) return
       await this.#waiters.wait(this.#patience)
     }
   }

@@ -167,6 +167,9 @@ function info(context: MasterContext, path: string): unknown {
   const extents = state.extents(inode, 0, INFO_EXTENTS_MAX)
   const handles = new Set(extents.map(({ handle }) => handle))
   handles.delete(HOLE)
+  // Records are being appended to it; its bytes are not in the extents yet.
+  const tail = state.chunks.tails.get(inode)
+  if (tail !== undefined) handles.add(tail)
   const nowMs = clock.nowMs()
   return {
     path,
@@ -178,6 +181,7 @@ function info(context: MasterContext, path: string): unknown {
       handle,
       chunkOffset: offset,
     })),
+    tail: tail ?? null,
     chunks: [...handles].flatMap((handle) => {
       const chunk = state.chunk(handle)
       if (!chunk) return []
