@@ -1,0 +1,181 @@
+// What an operator does, against real processes: fsck with its exit codes, doctor, drains, safe mode, scrubs, setrep -w.
+// deadline: 240 s
+
+import path from 'node:path'
+import fs from 'fs-extra'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { MiB } from '../../src/base/units.ts'
+import { Cluster, killAll, patternBytes, scratchDirectory } from './harness.ts'
+
+let cluster: Cluster
+
+test.before(async () => {
+  cluster = await Cluster.start({ master: ['--chunk-size', '1MiB', '--dead-after-ms', '3000'] })
+  const file = path.join(scratchDirectory(), 'three')
+  fs.writeFileSync(file, patternBytes(3 * MiB - 5, 1))
+  await cluster.dfs('mkdir', '/d')
+  await cluster.dfs('put', file, '/d/big')
+  await cluster.run(['put', '-', '/d/small'], { input: 'small' })
+})
+test.after(killAll)
+
+interface Fsck {
+  readonly status: string
+  readonly files: number
+  readonly bytes: number
+  readonly chunks: number
+  readonly underReplicated: number
+  readonly missing: number
+  readonly corrupt: number
+  readonly problems: readonly Record<string, unknown>[]
+  readonly exposure: readonly { server: string; chunks: number }[]
+  readonly warnings: readonly string[]
+  readonly rows?: readonly { path: string; extents: readonly { replicas?: readonly object[] }[] }[]
+}
+
+async function fsck(...args: string[]): Promise<Fsck & { readonly code: number }> {
+  const { code, out, err } = await cluster.run(['fsck', ...args, '--json'])
+  assert.is(err, '')
+  return { code, ...JSON.parse(out) }
+}
+
+/** Asks until the answer is so, at most half a minute. */
+async function until<T>(ask: () => Promise<T>, isSo: (answer: T) => boolean): Promise<T> {
+  const late = Date.now() + 30_000
+  for (;;) {
+    const answer = await ask()
+    if (isSo(answer)) return answer
+    if (Date.now() > late) throw new Error(`still ${JSON.stringify(answer)}`)
+    await new Promise((resolve) => setTimeout(resolve, 200))
+  }
+}
+
+test('fsck of a healthy cluster: HEALTHY, exit code 0; one host is a warning only', async () => {
+  const result = await fsck()
+  assert.is(result.code, 0)
+  assert.is(result.status, 'HEALTHY')
+  assert.is(result.files, 2)
+  assert.is(result.bytes, 3 * MiB)
+  assert.is(result.chunks, 4)
+  assert.equal(result.problems, [])
+  assert.match(result.warnings.join(), /on one host/)
+  const text = await cluster.dfs('fsck', '/d', '--locations')
+  assert.match(text, /^\/d\/big: 3145723 bytes, ok$/m)
+  assert.match(text, /chunk [0-9a-f]{14} sealed, 3 of 3 replicas/)
+  assert.match(text, /cs-1 127\.0\.0\.1:\d+ \S+ good, server live/)
+  assert.match(text, /HEALTHY\n$/)
+  const rows = (await fsck('/d/big', '--locations')).rows!
+  assert.is(rows.length, 1)
+  assert.is(rows[0]!.extents.length, 3)
+  assert.is(rows[0]!.extents[0]!.replicas!.length, 3)
+  const missing = await cluster.run(['fsck', '/nowhere'])
+  assert.is(missing.code, 1)
+  assert.match(missing.err, /NOT_FOUND/)
+})
+
+test('doctor finds nothing to mend, and names what is only a warning', async () => {
+  const { healthy, faults, findings } = await cluster.json<{
+    healthy: boolean
+    faults: number
+    findings: { level: string; what: string; message: string }[]
+  }>('doctor')
+  assert.ok(healthy, JSON.stringify(findings))
+  assert.is(faults, 0)
+  assert.is(findings.filter(({ what, message }) => what.startsWith('cs-') && /answers after/.test(message)).length, 3)
+  assert.ok(findings.some(({ what, level }) => what === 'failure domains' && level === 'warning'))
+  assert.match(await cluster.dfs('doctor'), /nothing has to be mended/)
+  const nobody = await cluster.plain(['--master', '127.0.0.1:1', '--timeout', '1s', 'doctor'], {})
+  assert.is(nobody.code, 1)
+  assert.match(nobody.out, /fault +master/)
+})
+
+test('safe mode is told, entered, left, and waited for', async () => {
+  assert.match(await cluster.dfs('admin', 'safemode', 'get'), /off/)
+  assert.match(await cluster.dfs('admin', 'safemode', 'enter'), /on: the operator entered it/)
+  const waiting = cluster.run(['admin', 'safemode', 'wait'])
+  assert.match(await cluster.dfs('admin', 'safemode', 'leave'), /off/)
+  assert.is((await waiting).code, 0)
+  assert.is((await cluster.run(['admin', 'safemode', 'sleep'])).code, 2)
+})
+
+test('a drain is told, explained and taken back', async () => {
+  assert.match(await cluster.dfs('admin', 'servers', 'drain', 'cs-2'), /cs-2: draining/)
+  const servers = await cluster.json<{ id: string; state: string }[]>('admin', 'servers')
+  assert.is(servers.find(({ id }) => id === 'cs-2')?.state, 'draining')
+  const text = await cluster.dfs('admin', 'servers', 'drain', 'cs-2', '--explain')
+  assert.match(text, /\/d\/big: bytes 0 \+1048576: 2 of 3 replicas are elsewhere; only 2 other servers can take/)
+  assert.match(text, /cs-2 is still needed for 4 chunks/)
+  assert.match(await cluster.dfs('admin', 'servers', '--explain'), /cs-2 is still needed/)
+  await cluster.dfs('admin', 'servers', 'resume', 'cs-2')
+  assert.match(await cluster.dfs('admin', 'servers'), /cs-2 .* live/)
+  assert.is((await cluster.run(['admin', 'servers', 'drain', 'cs-99'])).code, 1)
+  assert.is((await cluster.run(['admin', 'servers', 'drain', 'nobody'])).code, 2)
+  assert.is((await cluster.run(['admin', 'servers', 'blow-up', 'cs-1'])).code, 2)
+})
+
+test('setrep -w returns when there are so many, and gives up at its deadline', async () => {
+  await cluster.dfs('setrep', '-w', '2', '/d/big')
+  await cluster.dfs('setrep', '-w', '-R', '3', '/d')
+  const late = await cluster.run(['--deadline', '1s', 'setrep', '-w', '5', '/d/small'])
+  assert.is(late.code, 124)
+  const { status, problems } = await fsck('/d/small')
+  assert.is(status, 'DEGRADED')
+  assert.match(String(problems[0]!.next), /3 can take replicas, 5 are wanted/)
+  await cluster.dfs('setrep', '-w', '3', '/d/small')
+})
+
+test('a scrub finds bytes that were changed behind the back of a server', async () => {
+  const shard = path.join(cluster.chunkData(0), 'chunks')
+  const files = fs
+    .readdirSync(shard)
+    .flatMap((name) => fs.readdirSync(path.join(shard, name)).map((file) => path.join(shard, name, file)))
+    .filter((file) => file.endsWith('.data') && fs.statSync(file).size > 900_000)
+  const [file] = files
+  const descriptor = fs.openSync(file!, 'r+')
+  const byte = Buffer.alloc(1)
+  fs.readSync(descriptor, byte, 0, 1, 400_000)
+  byte[0]! ^= 4
+  fs.writeSync(descriptor, byte, 0, 1, 400_000)
+  fs.closeSync(descriptor)
+  assert.match(await cluster.dfs('admin', 'scrub'), /begun: cs-1, cs-2, cs-3/)
+  const seen = await until(
+    () => fetchMetrics(0),
+    (text) => /scrub_damaged_total 1/.test(text),
+  )
+  assert.match(seen, /dfs_chunk_scrub_passes_total/)
+  const { disks } = (await cluster.json<{ disks: { scrubAgeMs: number | null }[] }[]>('admin', 'servers'))[0]!
+  assert.ok(disks.length === 1)
+})
+
+test('a lost server is DEGRADED (1), all lost is DAMAGED (2) with the files that are', async () => {
+  await cluster.chunkservers[2]!.kill()
+  const one = await until(
+    () => fsck('/'),
+    ({ underReplicated }) => underReplicated >= 4,
+  )
+  assert.is(one.code, 1)
+  assert.is(one.status, 'DEGRADED')
+  assert.match(String(one.problems[0]!.why), /cs-\d is dead/)
+  const doctor = await cluster.run(['doctor'])
+  assert.is(doctor.code, 1)
+  assert.match(doctor.out, /fault +cs-\d: dead/)
+  await cluster.chunkservers[0]!.kill()
+  await cluster.chunkservers[1]!.kill()
+  const none = await until(
+    () => fsck('/'),
+    ({ status }) => status === 'DAMAGED',
+  )
+  assert.is(none.code, 2)
+  assert.is(none.missing, 4)
+  const list = await cluster.run(['fsck', '--list-corrupt'])
+  assert.is(list.code, 2)
+  assert.is(list.out, '/d/big\n/d/small\n2 damaged files: DAMAGED\n')
+})
+
+async function fetchMetrics(index: number): Promise<string> {
+  const { http } = await cluster.chunkservers[index]!.event('ready')
+  return (await fetch(`http://${http}/metrics`)).text()
+}
+
+test.run()
