@@ -15,6 +15,7 @@ import type { Connection } from '../rpc/connection.ts'
 import type { Handlers as RpcHandlers } from '../rpc/requests.ts'
 import type { MessageName } from '../wire/messages.ts'
 import { CensusTaker } from './census.ts'
+import { Attention } from './cluster/attention.ts'
 import { Locations } from './cluster/locations.ts'
 import { Servers } from './cluster/servers.ts'
 import { change, type Handler, type MasterContext, replyNumber } from './context.ts'
@@ -24,6 +25,7 @@ import type { MetadataState } from './metadata/state.ts'
 import { PackingChunks } from './packing.ts'
 import { placeChunk } from './place.ts'
 import { type ProposalLog, Proposer } from './proposer.ts'
+import { Repairer } from './repairer.ts'
 import { Replicas } from './replicas.ts'
 import { chunkserverHandlers } from './requests/chunkservers.ts'
 import { fileHandlers } from './requests/files.ts'
@@ -55,7 +57,9 @@ type AskRest = Parameters<MasterContext['ask']> extends [ServerId, ...infer Rest
 export class Master {
   readonly proposer: Proposer
   readonly context: MasterContext
+  readonly repairer: Repairer
   readonly #replicas: Replicas
+  readonly #attention = new Attention()
   readonly #startMs: number
   readonly #state: MetadataState
   #upkeep: Upkeep | undefined
@@ -65,12 +69,12 @@ export class Master {
     this.#state = state
     this.#startMs = clock.nowMs()
     this.proposer = new Proposer({ state, log, clock, term, onApplied: () => this.#tell() })
-    const servers = new Servers(settings.deadAfterMs)
+    const servers = new Servers(settings)
     const givenUp = { count: 0 }
-    const ask: MasterContext['ask'] = (id, name, request) => {
+    const ask: MasterContext['ask'] = (id, name, request, options) => {
       const connection = servers.get(id)?.connection
       if (connection === undefined) return Promise.reject(unreachable(id))
-      return ports.ask(connection, name, request) as ReturnType<typeof ask<typeof name>>
+      return ports.ask(connection, name, request, options) as ReturnType<typeof ask<typeof name>>
     }
     const sealer = new Sealer({
       clock,
@@ -138,7 +142,8 @@ export class Master {
       ask,
       checkpoint: ports.checkpoint,
     }
-    this.#replicas = new Replicas(this.context)
+    this.#replicas = new Replicas(this.context, this.#attention)
+    this.repairer = new Repairer(this.context, this.#replicas, this.#attention)
   }
 
   /** The state is whole and the log takes records: what was begun is ended, what was open is known, upkeep runs. */
@@ -157,6 +162,7 @@ export class Master {
 
   stop(error: DfsError): void {
     this.#upkeep?.stop()
+    this.repairer.stop()
     this.context.sealer.stop()
     this.proposer.failed(error)
   }
@@ -174,8 +180,8 @@ export class Master {
       ...namespaceHandlers,
       ...fileHandlers,
       ...operatorHandlers,
-      ...chunkserverHandlers(this.#replicas),
-      ...reportHandlers(census, this.#replicas),
+      ...chunkserverHandlers(this.#replicas, this.repairer),
+      ...reportHandlers(census, this.#replicas, this.repairer),
     }
     return new Map(
       Object.entries(all).map(([name, handler]) =>
@@ -209,6 +215,7 @@ export class Master {
         )
       }
     }
+    for (const { handle } of sealed) this.repairer.sealed(handle)
     for (const handle of forgotten) this.#replicas.forgotten(handle)
     changes.clear()
   }

@@ -169,10 +169,10 @@ export class MasterNode {
       term: state.lastTerm + 1,
       isReadOnly: () => this.#isReadOnly,
       checkpoint: () => this.#checkpoint(),
-      ask: (connection, name, request) => {
+      ask: (connection, name, request, options) => {
         const live = this.#byNumber.get(connection)
         if (!live) return Promise.reject(new DfsError('UNAVAILABLE', 'the connection is gone'))
-        return ask(live, name as MessageName, request as RequestOf<MessageName>) as never
+        return ask(live, name as MessageName, request as RequestOf<MessageName>, options) as never
       },
     })
     this.failed = new Promise((resolve) => {

@@ -33,7 +33,7 @@ export function placeableCount(context: MasterContext): number {
   ).length
 }
 
-function placementServers(context: MasterContext): PlacementServer[] {
+export function placementServers(context: MasterContext): PlacementServer[] {
   const { servers, state, clock } = context
   const nowMs = clock.nowMs()
   return servers.all().map((server) => ({

@@ -6,6 +6,7 @@
 import type { ChunkHandle, DirectoryId, ServerId } from '../base/ids.ts'
 import { ORDER_HOLDBACK_MS } from '../base/limits.ts'
 import type { Order, ReplicaFacts } from '../wire/messages.ts'
+import type { Attention } from './cluster/attention.ts'
 import type { ReplicaState } from './cluster/locations.ts'
 import type { ServerView } from './cluster/servers.ts'
 import type { MasterContext } from './context.ts'
@@ -18,6 +19,7 @@ const ORDERS_PER_REPLY = 1024
 
 export class Replicas {
   readonly #context: MasterContext
+  readonly #attention: Attention
   readonly #startMs: number
   readonly #orders = new Map<ServerId, Map<ChunkHandle, Order>>()
   readonly #wantsReport = new Set<ServerId>()
@@ -26,8 +28,9 @@ export class Replicas {
   /** Replicas set aside because the log doesn't know them, a server each. */
   readonly #quarantined = new Map<ServerId, Set<ChunkHandle>>()
 
-  constructor(context: MasterContext) {
+  constructor(context: MasterContext, attention: Attention) {
     this.#context = context
+    this.#attention = attention
     this.#startMs = context.clock.nowMs()
   }
 
@@ -49,6 +52,7 @@ export class Replicas {
     const { state, locations } = this.#context
     const { handle, directory } = facts
     this.#reporting.get(server.id)?.add(handle)
+    this.#attention.add(handle)
     if (facts.state === 'gone') {
       locations.delete(handle, directory)
       return
@@ -70,6 +74,11 @@ export class Replicas {
     locations.set(handle, directory, replicaState(facts, chunk))
   }
 
+  /** A reader has met a bad replica of the chunk. */
+  awaited(handle: ChunkHandle): void {
+    if (this.#context.state.hasChunk(handle)) this.#attention.await(handle)
+  }
+
   beginReport(server: ServerView): void {
     this.#reporting.set(server.id, new Set())
   }
@@ -83,7 +92,9 @@ export class Replicas {
     server.hasReported = true
     for (const { directory } of server.directories) {
       for (const handle of [...this.#context.locations.handlesOf(directory)]) {
-        if (!named.has(handle) && !this.#isMember(handle, directory)) this.#context.locations.delete(handle, directory)
+        if (named.has(handle) || this.#isMember(handle, directory)) continue
+        this.#context.locations.delete(handle, directory)
+        this.#attention.add(handle)
       }
     }
   }
@@ -105,6 +116,7 @@ export class Replicas {
       if (server) this.#order(server.id, { ...gone, handle })
     }
     locations.forget(handle)
+    this.#attention.add(handle)
   }
 
   /** Orders for one heartbeat reply; they leave the queue. */

@@ -9,8 +9,11 @@ export interface MasterSettings {
   readonly minReplicas: number | undefined
   /** Taken at format. */
   readonly chunkBytes: number
-  readonly heartbeatMs: number
-  readonly deadAfterMs: number
+  /** Fixed by the operator; undefined: by the size of the cluster, and by each server's own habit (cluster/servers.ts). */
+  readonly heartbeatMs: number | undefined
+  readonly deadAfterMs: number | undefined
+  /** What copies may take of each server's network, but those of last copies; 0: no limit. */
+  readonly repairBytesPerSecond: number
   readonly leaseMs: number
   /** What is removed can be had back for this long, in cluster time. */
   readonly retentionMs: number
@@ -24,8 +27,9 @@ export const defaultSettings: MasterSettings = {
   goal: 3,
   minReplicas: undefined,
   chunkBytes: 64 * MiB,
-  heartbeatMs: 500,
-  deadAfterMs: 10_000,
+  heartbeatMs: undefined,
+  deadAfterMs: undefined,
+  repairBytesPerSecond: 256 * MiB,
   leaseMs: MINUTE_MS,
   retentionMs: DAY_MS,
   logBudgetBytes: 20 * GiB,

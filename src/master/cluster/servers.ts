@@ -8,7 +8,9 @@
 //   - what a message with a lower sequence than the last one says is ignored
 
 import type { DirectoryId, Life, ServerId } from '../../base/ids.ts'
+import { MINUTE_MS } from '../../base/units.ts'
 import type { DirectoryFacts } from '../../wire/messages.ts'
+import { FaultDetector } from './fault-detector.ts'
 
 export type Liveness = 'live' | 'suspect' | 'dead' | 'maintenance'
 
@@ -28,8 +30,9 @@ export interface ServerView {
   lastContactMs: number
   /** When the connection broke; undefined while connected. */
   disconnectedMs: number | undefined
-  /** Announced a graceful stop; ends with the next join. */
-  isLeaving: boolean
+  /** When it announced a graceful stop; undefined: it did not, or has joined since. */
+  leftMs: number | undefined
+  readonly detector: FaultDetector
   /** Sequence of the last message about chunks that was taken. */
   sequence: number
   /** A full report has been taken since the last join. */
@@ -56,14 +59,43 @@ export interface JoinFacts {
   readonly directories: readonly DirectoryFacts[]
 }
 
+export interface LivenessSettings {
+  /** Between heartbeats; undefined: by the size of the cluster. */
+  readonly heartbeatMs?: number | undefined
+  /** Silence, with or without a connection, after which a server is dead; undefined: what fault-detector.ts says. */
+  readonly deadAfterMs?: number | undefined
+}
+
+/** A server whose connection broke and doesn't come back in this time is dead. */
+const RETURN_MS = 700
+/** A graceful stop is maintenance for so long; then the server is dead. */
+const MAINTENANCE_MS = 15 * MINUTE_MS
+const HEARTBEAT_MS_MIN = 500
+const HEARTBEAT_MS_MAX = 2000
+/** Heartbeats a second that the master takes before it asks for fewer. */
+const HEARTBEATS_PER_MS = 0.4
+
 export class Servers {
   readonly #servers = new Map<ServerId, ServerView>()
   readonly #directories = new Map<DirectoryId, ServerId>()
-  readonly #deadAfterMs: number
+  readonly #settings: LivenessSettings
 
-  /** @param deadAfterMs  silence after which a server counts as dead */
-  constructor(deadAfterMs: number) {
-    this.#deadAfterMs = deadAfterMs
+  constructor(settings: LivenessSettings) {
+    this.#settings = settings
+  }
+
+  /** The interval that servers are told to beat at: 500 ms in small clusters, 2 s in large ones. */
+  get heartbeatMs(): number {
+    const bySize = Math.min(HEARTBEAT_MS_MAX, Math.max(HEARTBEAT_MS_MIN, this.#servers.size / HEARTBEATS_PER_MS))
+    return this.#settings.heartbeatMs ?? Math.round(bySize)
+  }
+
+  /** For so long the master itself was not listening: that silence is nobody's. */
+  excuse(ms: number): void {
+    for (const server of this.#servers.values()) {
+      server.lastContactMs += ms
+      server.detector.excuse(ms)
+    }
   }
 
   get(id: ServerId): ServerView | undefined {
@@ -91,7 +123,8 @@ export class Servers {
       connection,
       lastContactMs: nowMs,
       disconnectedMs: undefined,
-      isLeaving: false,
+      leftMs: undefined,
+      detector: new FaultDetector(this.heartbeatMs, nowMs),
       sequence: -1,
       hasReported: false,
       streams: 0,
@@ -117,6 +150,7 @@ export class Servers {
     server.streams = streams
     server.queuedBytes = queuedBytes
     server.lastContactMs = nowMs
+    server.detector.beat(this.heartbeatMs, nowMs)
     server.recentPlacements = 0
     for (const directory of directories) this.#directories.set(directory.directory, server.id)
   }
@@ -144,14 +178,21 @@ export class Servers {
 
   /**
    * `live`: connected and heard from lately. `suspect`: the connection broke or is silent, not long enough to give up.
-   * `dead`: silent longer than the limit. `maintenance`: said that it stops for a while.
+   * `dead`: silent longer than that. `maintenance`: said that it stops, not so long ago that it won't come back.
    */
   liveness(server: ServerView, nowMs: number): Liveness {
-    if (server.isLeaving) return 'maintenance'
-    const silentMs = nowMs - server.lastContactMs
-    if (silentMs > this.#deadAfterMs) return 'dead'
-    if (server.connection === undefined || silentMs > this.#deadAfterMs / 2) return 'suspect'
-    return 'live'
+    if (server.leftMs !== undefined && nowMs - server.leftMs <= MAINTENANCE_MS) return 'maintenance'
+    const { deadAfterMs } = this.#settings
+    if (deadAfterMs !== undefined) {
+      const silentMs = nowMs - server.lastContactMs
+      if (silentMs > deadAfterMs) return 'dead'
+      return server.connection === undefined || silentMs > deadAfterMs / 2 ? 'suspect' : 'live'
+    }
+    if (server.connection === undefined) {
+      return nowMs - (server.disconnectedMs ?? nowMs) > RETURN_MS ? 'dead' : 'suspect'
+    }
+    const tardiness = server.detector.tardiness(nowMs)
+    return tardiness === 'green' ? 'live' : tardiness === 'yellow' ? 'suspect' : 'dead'
   }
 }
 

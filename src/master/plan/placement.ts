@@ -126,3 +126,25 @@ function sharing(candidate: Candidate, chosen: readonly Candidate[], domain: 'ho
   }
   return count
 }
+
+/** One more server for a chunk that `company` holds replicas of already; undefined when none has room. */
+export function placeAnother(
+  servers: readonly PlacementServer[],
+  company: readonly PlacementServer[],
+  bytes: number,
+  random: Random,
+): { readonly server: ServerId; readonly directory: DirectoryId } | undefined {
+  const candidates: Candidate[] = []
+  for (const server of servers) {
+    const directory = server.excluded === undefined ? roomiest(server, bytes) : undefined
+    if (directory) candidates.push({ server, directory, cost: costOf(server, directory, random) })
+  }
+  const chosen: Candidate[] = []
+  for (const server of company) {
+    const [directory] = server.directories
+    if (directory) chosen.push({ server, directory, cost: 0 })
+  }
+  const before = chosen.length
+  const found = choose(candidates, before + 1, chosen)[before]
+  return found && { server: found.server.id, directory: found.directory.directory }
+}

@@ -7,9 +7,10 @@ import type { RequestOf } from '../../wire/messages.ts'
 import type { ServerView } from '../cluster/servers.ts'
 import { type Asker, change, type Handlers, type MasterContext, replyNumber } from '../context.ts'
 import { historyOf, isRolledBack } from '../history.ts'
+import type { Repairer } from '../repairer.ts'
 import type { Replicas } from '../replicas.ts'
 
-export function chunkserverHandlers(replicas: Replicas) {
+export function chunkserverHandlers(replicas: Replicas, repairer: Repairer) {
   return {
     join: async (context, request, asker) => {
       await refuseDuplicate(context, request)
@@ -27,7 +28,7 @@ export function chunkserverHandlers(replicas: Replicas) {
         )
       }
       context.logger.info({ event: 'join', server: id, address: request.address }, 'chunkserver joined')
-      return { server: id, heartbeatMs: context.settings.heartbeatMs, history }
+      return { server: id, heartbeatMs: context.servers.heartbeatMs, history }
     },
 
     heartbeat(context, { sequence, directories, hasDirectories, streams, queuedBytes, changes }, asker) {
@@ -45,10 +46,12 @@ export function chunkserverHandlers(replicas: Replicas) {
       }
       const history = historyOf(context)
       return {
-        heartbeatMs: context.settings.heartbeatMs,
+        heartbeatMs: context.servers.heartbeatMs,
         history,
         validMs: ORDER_VALID_MS,
-        orders: isRolledBack(context, server) ? [] : replicas.takeOrders(server.id),
+        orders: isRolledBack(context, server)
+          ? []
+          : [...replicas.takeOrders(server.id), ...repairer.takeTrims(server.id)],
         wantReport: replicas.wantsReport(server.id),
       }
     },
@@ -66,7 +69,7 @@ export function chunkserverHandlers(replicas: Replicas) {
 
     leave(context, _request, asker) {
       const server = serverOf(context, asker)
-      server.isLeaving = true
+      server.leftMs = context.clock.nowMs()
       context.logger.info({ event: 'leave', server: server.id }, 'chunkserver announced maintenance')
       return {}
     },
@@ -84,11 +87,11 @@ function serverOf(context: MasterContext, asker: Asker): ServerView {
  * while its old connection still looks alive is let in when that stays silent for longer than its heartbeats allow.
  */
 async function refuseDuplicate(context: MasterContext, request: RequestOf<'join'>): Promise<void> {
-  const { servers, clock, settings } = context
+  const { servers, clock } = context
   const existing = servers.all().find((server) => server.identity === request.identity)
   if (!existing || existing.connection === undefined || isSameProcess(existing, request)) return
   const before = existing.lastContactMs
-  await clock.sleep(2 * settings.heartbeatMs + 250)
+  await clock.sleep(2 * servers.heartbeatMs + 250)
   if (existing.connection === undefined || existing.lastContactMs === before) return
   throw new DfsError(
     'DUPLICATE_IDENTITY',

@@ -9,12 +9,13 @@ import { change, type Handlers, type MasterContext } from '../context.ts'
 import { isRolledBack } from '../history.ts'
 import { factsOf, fileAt } from '../lookup.ts'
 import { intentNow } from '../plan/standing.ts'
+import type { Repairer } from '../repairer.ts'
 import type { Replicas } from '../replicas.ts'
 
 /** Extents that `info` shows at most; a file with more is told so. */
 const INFO_EXTENTS_MAX = 100_000
 
-export function reportHandlers(census: CensusTaker, replicas: Replicas) {
+export function reportHandlers(census: CensusTaker, replicas: Replicas, repairer: Repairer) {
   return {
     clusterInfo: ({ state, clock }) => ({
       clusterId: state.clusterId,
@@ -24,7 +25,7 @@ export function reportHandlers(census: CensusTaker, replicas: Replicas) {
       wallMs: Math.max(0, Math.floor(clock.wallMs())),
     }),
 
-    report: async (context) => ({ document: await report(context, census, replicas) }),
+    report: async (context) => ({ document: await report(context, census, replicas, repairer) }),
 
     space: async (context) => ({ document: await space(context, census, replicas) }),
 
@@ -32,6 +33,7 @@ export function reportHandlers(census: CensusTaker, replicas: Replicas) {
 
     complain(context, { handle, server, code, reason }) {
       context.logger.warn({ event: 'complaint', handle, server, code, reason }, 'a reader complains of a replica')
+      replicas.awaited(handle)
       return {}
     },
 
@@ -54,7 +56,12 @@ export function reportHandlers(census: CensusTaker, replicas: Replicas) {
   } satisfies Handlers
 }
 
-async function report(context: MasterContext, census: CensusTaker, replicas: Replicas): Promise<unknown> {
+async function report(
+  context: MasterContext,
+  census: CensusTaker,
+  replicas: Replicas,
+  repairer: Repairer,
+): Promise<unknown> {
   const { state, servers, clock, safeMode, sealer, givenUp } = context
   const counted = await census.take()
   const nowMs = clock.nowMs()
@@ -131,8 +138,7 @@ async function report(context: MasterContext, census: CensusTaker, replicas: Rep
       lastCopy: counted.lastCopy,
       underReplicated: counted.underReplicated,
       overReplicated: counted.overReplicated,
-      inFlight: 0,
-      bytesPerSecond: 0,
+      ...repairer.facts(),
       givenUp: givenUp.count,
       retainedEarly: 0,
       sealing: sealer.count,

@@ -28,7 +28,7 @@ const facts = (life = 7) => ({
 })
 
 test('liveness goes from live over suspect to dead as silence grows, and back with a heartbeat', () => {
-  const servers = new Servers(10_000)
+  const servers = new Servers({ deadAfterMs: 10_000 })
   const server = servers.join(id, facts(), 1, 0)
   assert.is(servers.liveness(server, 4999), 'live')
   assert.is(servers.liveness(server, 5001), 'suspect')
@@ -38,7 +38,7 @@ test('liveness goes from live over suspect to dead as silence grows, and back wi
 })
 
 test('a broken connection makes a server suspect at once, and dead when it does not come back', () => {
-  const servers = new Servers(10_000)
+  const servers = new Servers({ deadAfterMs: 10_000 })
   const server = servers.join(id, facts(), 1, 0)
   assert.is(servers.disconnect(1, 10), server)
   assert.is(servers.liveness(server, 11), 'suspect')
@@ -48,15 +48,15 @@ test('a broken connection makes a server suspect at once, and dead when it does 
 })
 
 test('a server that announced its stop is in maintenance until it joins again', () => {
-  const servers = new Servers(10_000)
+  const servers = new Servers({ deadAfterMs: 10_000 })
   const server = servers.join(id, facts(), 1, 0)
-  server.isLeaving = true
+  server.leftMs = 0
   assert.is(servers.liveness(server, 50_000), 'maintenance')
   assert.is(servers.liveness(servers.join(id, facts(), 2, 60_000), 60_001), 'live')
 })
 
 test('a directory has the life of the last join', () => {
-  const servers = new Servers(10_000)
+  const servers = new Servers({ deadAfterMs: 10_000 })
   servers.join(id, facts(7), 1, 0)
   servers.join(id, facts(8), 2, 1)
   assert.is(servers.lifeOf(5 as DirectoryId), 8)

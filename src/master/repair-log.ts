@@ -1,0 +1,117 @@
+// What repair has done: rates for the report, and each incident with where its time went.
+//
+// An incident begins with a server that is lost (or with the first copy without one) and ends when nothing waits for
+// copies any more: detectionMs from the last sign of life, planMs until the first order, cloneMs until the last copy.
+
+import { formatServer, type ServerId } from '../base/ids.ts'
+import type { Logger } from '../base/log.ts'
+import { SECOND_MS } from '../base/units.ts'
+import type { Clock } from '../io/clock.ts'
+
+export interface Incident {
+  readonly servers: readonly string[]
+  /** Replicas that counted as lost. */
+  readonly replicas: number
+  readonly detectionMs: number
+  readonly planMs: number
+  readonly cloneMs: number
+  readonly copies: number
+  readonly bytes: number
+}
+
+const INCIDENTS_MAX = 20
+const RATE_BUCKETS = 10
+
+export class RepairLog {
+  copies = 0
+  bytes = 0
+  readonly #clock: Clock
+  readonly #logger: Logger
+  readonly #incidents: Incident[] = []
+  /** Bytes copied in each of the last seconds. */
+  readonly #perSecond = new Array<number>(RATE_BUCKETS).fill(0)
+  #second = 0
+  #begunMs: number | undefined
+  #firstOrderMs: number | undefined
+  #lastCopyMs = 0
+  #servers: string[] = []
+  #replicas = 0
+  #detectionMs = 0
+  #incidentCopies = 0
+  #incidentBytes = 0
+
+  constructor(clock: Clock, logger: Logger) {
+    this.#clock = clock
+    this.#logger = logger
+  }
+
+  /** The last ones, the newest last. */
+  get incidents(): readonly Incident[] {
+    return this.#incidents
+  }
+
+  /** Bytes a second, of late. */
+  get bytesPerSecond(): number {
+    this.#turn()
+    return Math.round(this.#perSecond.reduce((total, bytes) => total + bytes, 0) / RATE_BUCKETS)
+  }
+
+  lost(server: ServerId, replicas: number, detectionMs: number): void {
+    this.#begin()
+    this.#servers.push(formatServer(server))
+    this.#replicas += replicas
+    this.#detectionMs = Math.max(this.#detectionMs, detectionMs)
+  }
+
+  planned(): void {
+    this.#begin()
+    this.#firstOrderMs ??= this.#clock.nowMs()
+  }
+
+  copied(bytes: number): void {
+    this.copies++
+    this.bytes += bytes
+    this.#incidentCopies++
+    this.#incidentBytes += bytes
+    this.#lastCopyMs = this.#clock.nowMs()
+    this.#turn()
+    this.#perSecond[this.#second % RATE_BUCKETS]! += bytes
+  }
+
+  /** @param isBusy  something waits for copies, or is being copied */
+  tick(isBusy: boolean): void {
+    if (isBusy || this.#begunMs === undefined) return
+    const firstMs = this.#firstOrderMs
+    const incident: Incident = {
+      servers: this.#servers,
+      replicas: this.#replicas,
+      detectionMs: this.#detectionMs,
+      planMs: Math.round((firstMs ?? this.#begunMs) - this.#begunMs),
+      cloneMs: Math.round(firstMs === undefined ? 0 : Math.max(0, this.#lastCopyMs - firstMs)),
+      copies: this.#incidentCopies,
+      bytes: this.#incidentBytes,
+    }
+    this.#incidents.push(incident)
+    if (this.#incidents.length > INCIDENTS_MAX) this.#incidents.shift()
+    this.#logger.info({ event: 'repaired', ...incident }, `repaired: ${incident.copies} copies`)
+    this.#begunMs = undefined
+    this.#firstOrderMs = undefined
+    this.#servers = []
+    this.#replicas = 0
+    this.#detectionMs = 0
+    this.#incidentCopies = 0
+    this.#incidentBytes = 0
+  }
+
+  #begin(): void {
+    this.#begunMs ??= this.#clock.nowMs()
+  }
+
+  /** Empties the buckets of the seconds that have passed. */
+  #turn(): void {
+    const second = Math.floor(this.#clock.nowMs() / SECOND_MS)
+    const passed = Math.min(RATE_BUCKETS, second - this.#second)
+    for (let index = 0; index < passed; index++) this.#perSecond[(second - index) % RATE_BUCKETS] = 0
+    this.#second = second
+  }
+}
