@@ -23,6 +23,8 @@ export type By = Infer<typeof requester>
 
 /** One question to a master takes at most this long before another master, or the same again, is asked. */
 const CALL_MS = 15 * SECOND_MS
+/** A change that was refused is not sent once more with less time left: unanswered, a plain no would become an unknown. */
+const LAST_TRY_MS_MIN = 200
 
 export class Masters {
   readonly #links: Links
@@ -82,6 +84,10 @@ export class Masters {
     try {
       for (let attempt = 0; ; attempt++) {
         const timeoutMs = this.#leftMs(patience, last)
+        if (last !== undefined && !isOpen && timeoutMs < LAST_TRY_MS_MIN) {
+          await this.#wait(timeoutMs, patience, last)
+          continue
+        }
         const by: By = { session: session.id, request: number, floor: Math.min(session.floor, number - 1) }
         let wasSent = false
         try {
@@ -164,8 +170,12 @@ export class Masters {
 
   async #pause(attempt: number, patience: Patience, last: DfsError): Promise<void> {
     if (last.code === 'NOT_LEADER' && attempt < this.#addresses.length) return
+    await this.#wait(backoffMs(attempt, this.#entropy), patience, last)
+  }
+
+  async #wait(delayMs: number, patience: Patience, last: DfsError): Promise<void> {
     try {
-      await patience.sleep(backoffMs(attempt, this.#entropy), last)
+      await patience.sleep(delayMs, last)
     } catch (error) {
       throw endOfPatience(error, last)
     }

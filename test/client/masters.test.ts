@@ -2,7 +2,14 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { DfsError } from '../../src/base/errors.ts'
 import { Client } from '../../src/client/client.ts'
+import type { Links } from '../../src/client/links.ts'
+import { Masters } from '../../src/client/masters.ts'
+import { Patience } from '../../src/client/patience.ts'
+import type { Session } from '../../src/client/session.ts'
+import type { Clock } from '../../src/io/clock.ts'
+import type { Entropy } from '../../src/io/entropy.ts'
 import { rejects, withCluster } from './cluster-fixture.ts'
 
 test('of several addresses the one that answers is found, also when another is gone', async () => {
@@ -77,5 +84,39 @@ test('closing the client ends what is under way, and everything after, with ABOR
     for (const server of servers) server.machine.resume()
   })
 })
+
+test('a change that is refused until time is up ends with the refusal, not with an unknown outcome', async () => {
+  for (let timeoutMs = 300; timeoutMs < 2000; timeoutMs += 13) {
+    let nowMs = 0
+    const clock = {
+      nowMs: () => nowMs,
+      sleep: async (ms: number) => {
+        nowMs += ms
+      },
+    }
+    const links = {
+      master: async () => ({}),
+      call: async (_connection: unknown, _name: string, _request: unknown, options: { timeoutMs: number }) => {
+        nowMs += Math.min(options.timeoutMs, ANSWER_MS)
+        if (options.timeoutMs < ANSWER_MS) throw new DfsError('TIMEOUT', 'not answered in time')
+        throw new DfsError('READ_ONLY', 'the log disk is almost full')
+      },
+    }
+    const session = { id: 1, floor: 0, isEnded: false, begin: async () => 1, end: () => {} }
+    // Only what `change` uses of each.
+    const masters = new Masters(links as unknown as Links, { below: () => 0 } as unknown as Entropy, [
+      { host: 'master', port: 7400 },
+    ])
+    const patience = new Patience(clock as unknown as Clock, { timeoutMs })
+    const error = await rejects(
+      masters.change('makeDirectory', (by) => ({ by }) as never, session as unknown as Session, patience),
+      'READ_ONLY',
+    )
+    assert.is(error.detail.timedOut, true)
+  }
+})
+
+/** What an answer takes on a busy master. */
+const ANSWER_MS = 40
 
 test.run()
