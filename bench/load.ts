@@ -34,6 +34,15 @@ export type Job =
       readonly count: number
       readonly inFlight: number
     }
+  /** `count` records of `length` bytes in all, by `writers` appenders of one file, each with some under way. */
+  | {
+      readonly kind: 'append'
+      readonly path: string
+      readonly writers: number
+      readonly count: number
+      readonly length: number
+      readonly inFlight: number
+    }
   | { readonly kind: 'remove'; readonly path: string }
 
 export interface Done {
@@ -135,6 +144,19 @@ async function perform(client: Client, job: Job): Promise<void> {
         const file = random()
         await client.stat(fileName(directories[file % directories.length]!, Math.floor(file / directories.length)))
       })
+      return
+    }
+    case 'append': {
+      const record = Buffer.alloc(job.length, 'r')
+      const share = Math.floor(job.count / job.writers)
+      const append = async (): Promise<void> => {
+        const appender = await client.openAppender(job.path, { create: true })
+        await inParallel(share, job.inFlight, async () => {
+          await appender.append(record)
+        })
+        await appender.close()
+      }
+      await Promise.all(Array.from({ length: job.writers }, append))
       return
     }
     case 'remove':

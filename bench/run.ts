@@ -1,6 +1,6 @@
 // Runs the benchmarks one after the other and prints one table; their JSON lines go to standard output with --json.
 //
-//   npm run bench [-- write-path read-path metadata-ops recovery] [--runs 3] [--dir .] [--json]
+//   npm run bench [-- write-path read-path append metadata-ops recovery] [--runs 3] [--dir .] [--json]
 
 import path from 'node:path'
 import { execa } from 'execa'
@@ -8,7 +8,7 @@ import { root } from './cluster.ts'
 import type { Report, Result } from './measure.ts'
 import { endWithUs } from './processes.ts'
 
-const all = ['write-path', 'read-path', 'metadata-ops', 'recovery']
+const all = ['write-path', 'read-path', 'append', 'metadata-ops', 'recovery']
 
 const args = process.argv.slice(2)
 const isJson = args.includes('--json')
