@@ -7,8 +7,9 @@
 //   node src/build.mjs --partial     although an entry is missing: without it that is an error
 //   node src/build.mjs --prepare     as npm's `prepare`: does nothing where the tools are not installed
 //
-// What is shared, and what is imported late (`await import()`), becomes chunks of its own. Packages are bundled too,
-// except what a bundle can't hold: native code (@node-rs/crc32, found at run time, optional).
+// What is shared, and what is imported late (`await import()`), becomes chunks of its own; but `dfs`, whose start is felt,
+// is one file: to find thirty takes longer than to pass over what is not called. Packages are bundled too, except what a
+// bundle can't hold: native code (@node-rs/crc32, found at run time, optional).
 
 import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -30,6 +31,8 @@ const entries = {
 }
 const tools = ['esbuild', 'typescript', '@types/node']
 const commands = ['dfs', 'dfsd', 'demo']
+/** Entries that are one file each. */
+const whole = ['dfs']
 
 process.exitCode = await main(new Set(process.argv.slice(2)))
 
@@ -53,13 +56,38 @@ async function main(options) {
 
 /** Replaces dist/ by fresh bundles; leaves it as it is when the code is at fault. @returns whether all was well */
 async function bundle(present) {
+  const inOne = present.filter(([name]) => whole.includes(name))
+  const inChunks = present.filter(([name]) => !whole.includes(name))
+  const results = await Promise.all([makeBundles(inChunks, true), makeBundles(inOne, false)])
+  const errors = results.flatMap((result) => result.errors)
+  if (errors.length > 0) {
+    console.error(`build: ${errors.length} errors, dist/ is left as it is`)
+    return false
+  }
+  rmSync(dist, { recursive: true, force: true })
+  for (const file of results.flatMap((result) => result.outputFiles)) {
+    mkdirSync(path.dirname(file.path), { recursive: true })
+    writeFileSync(file.path, file.contents)
+  }
+  for (const [name] of present) {
+    if (!commands.includes(name)) continue
+    const file = path.join(dist, `${name}.js`)
+    const code = readFileSync(file, 'utf8')
+    if (!code.startsWith('#!')) writeFileSync(file, `#!/usr/bin/env node\n${code}`)
+    chmodSync(file, 0o755)
+  }
+  return true
+}
+
+/** @returns what to write, and what was wrong with the code (esbuild has printed it) */
+async function makeBundles(entryPoints, splitting) {
   const { build } = await import('esbuild')
-  const { outputFiles, errors } = await build({
+  return build({
     absWorkingDir: root,
-    entryPoints: Object.fromEntries(present),
+    entryPoints: Object.fromEntries(entryPoints),
     outdir: dist,
     bundle: true,
-    splitting: true,
+    splitting,
     format: 'esm',
     platform: 'node',
     target: 'node20',
@@ -91,25 +119,8 @@ async function bundle(present) {
     write: false,
   }).catch((error) => {
     if (!Array.isArray(error.errors)) throw error
-    return { outputFiles: [], errors: error.errors } // esbuild has printed them
+    return { outputFiles: [], errors: error.errors }
   })
-  if (errors.length > 0) {
-    console.error(`build: ${errors.length} errors, dist/ is left as it is`)
-    return false
-  }
-  rmSync(dist, { recursive: true, force: true })
-  for (const file of outputFiles) {
-    mkdirSync(path.dirname(file.path), { recursive: true })
-    writeFileSync(file.path, file.contents)
-  }
-  for (const [name] of present) {
-    if (!commands.includes(name)) continue
-    const file = path.join(dist, `${name}.js`)
-    const code = readFileSync(file, 'utf8')
-    if (!code.startsWith('#!')) writeFileSync(file, `#!/usr/bin/env node\n${code}`)
-    chmodSync(file, 0o755)
-  }
-  return true
 }
 
 /** Writes the declarations of the main export to dist/types. @returns whether the compiler was content */

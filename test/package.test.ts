@@ -13,8 +13,8 @@ import * as assert from 'uvu/assert'
 import { parseLogLine, readLines } from '../src/cli/log-lines.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const packedBytesMax = 700_000
-const unpackedBytesMax = 3_000_000
+const packedBytesMax = 1_000_000
+const unpackedBytesMax = 4_000_000
 
 const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'dfs-package-'))
 const project = path.join(scratch, 'project')

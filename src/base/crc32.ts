@@ -37,18 +37,28 @@ export function crc32Combine(a: number, b: number, lengthOfB: number): number {
  * @param lengthOfB  bytes, 0 .. 2^53 - 1
  */
 export function crc32Combiner(lengthOfB: number): (a: number, b: number) => number {
-  const factor = powerOfX(lengthOfB)
+  // Made with the first call: a short command combines nothing.
+  let made: Uint32Array | undefined
+  return (a, b) => {
+    made ??= combinerTables(powerOfX(lengthOfB))
+    return (
+      (made[a & 255]! ^
+        made[256 + ((a >>> 8) & 255)]! ^
+        made[512 + ((a >>> 16) & 255)]! ^
+        made[768 + (a >>> 24)]! ^
+        b) >>>
+      0
+    )
+  }
+}
+
+/** For each of the four bytes of a checksum its product with `factor`. */
+function combinerTables(factor: number): Uint32Array {
   const tables = new Uint32Array(4 * 256)
   for (let byte = 0; byte < 4; byte++) {
     for (let value = 0; value < 256; value++) tables[byte * 256 + value] = multiply(factor, (value << (8 * byte)) >>> 0)
   }
-  return (a, b) =>
-    (tables[a & 255]! ^
-      tables[256 + ((a >>> 8) & 255)]! ^
-      tables[512 + ((a >>> 16) & 255)]! ^
-      tables[768 + (a >>> 24)]! ^
-      b) >>>
-    0
+  return tables
 }
 
 const POLYNOMIAL = 0xedb88320

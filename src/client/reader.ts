@@ -6,7 +6,7 @@
 // Bounds: a stream has at most READ_AHEAD_BYTES asked for or waiting for the consumer.
 
 import { Readable } from 'node:stream'
-import { ReadableStream } from 'node:stream/web'
+import type { ReadableStream } from 'node:stream/web'
 import { DfsError, isDfsError } from '../base/errors.ts'
 import { HOLE } from '../base/ids.ts'
 import { BLOCK_BYTES, PIECE_BYTES } from '../base/limits.ts'
@@ -170,7 +170,8 @@ export class Reader {
   /** A web stream of the range. Cancelling it ends the reading. */
   toWebStream(options: ReadOptions = {}): ReadableStream<Uint8Array> {
     const chunks = this.stream(options)
-    return new ReadableStream<Uint8Array>(
+    // The global one is loaded when it is first named, an import always.
+    return new globalThis.ReadableStream<Uint8Array>(
       {
         pull: async (controller) => {
           const next = await chunks.next()

@@ -1,8 +1,17 @@
 // Real chance, from the system's generator.
 
-import { randomBytes, randomFillSync } from 'node:crypto'
 import { assert } from '../../base/assert.ts'
 import type { Entropy } from '../entropy.ts'
+
+type Crypto = typeof import('node:crypto')
+
+let loaded: Crypto | undefined
+
+/** Loaded with the first number: what only reads needs none, and the module takes ten milliseconds. */
+function crypto(): Crypto {
+  loaded ??= process.getBuiltinModule('node:crypto')
+  return loaded
+}
 
 // Asking the system for eight bytes at a time costs more than the numbers are worth.
 const stock = Buffer.alloc(4096)
@@ -18,12 +27,12 @@ export const nodeEntropy: Entropy = {
       if (value < limit) return value % bound
     }
   },
-  bytes: (count) => randomBytes(count),
+  bytes: (count) => crypto().randomBytes(count),
 }
 
 function next53Bits(): number {
   if (used === stock.length) {
-    randomFillSync(stock)
+    crypto().randomFillSync(stock)
     used = 0
   }
   const high = stock.readUInt32LE(used) >>> 11

@@ -2,10 +2,10 @@
 
 import type { Io } from '../io.ts'
 import { nodeClock } from './clock.ts'
-import { nodeDisk } from './disk.ts'
 import { nodeEntropy } from './entropy.ts'
+import { lateDisk } from './late-disk.ts'
 import { nodeNetwork } from './network.ts'
 
 export function nodeIo(): Io {
-  return { clock: nodeClock, disk: nodeDisk, network: nodeNetwork, entropy: nodeEntropy }
+  return { clock: nodeClock, disk: lateDisk, network: nodeNetwork, entropy: nodeEntropy }
 }

@@ -9,7 +9,6 @@
 //
 // One process holds a lock once: a table by inode refuses a second holder in the same process.
 
-import { spawnSync } from 'node:child_process'
 import { constants } from 'node:fs'
 import fs from 'fs-extra'
 import { DfsError } from '../../base/errors.ts'
@@ -49,6 +48,8 @@ export async function lockFile(path: string, command = 'flock'): Promise<DiskLoc
 
 /** @returns the path of the pid file when that had to be used */
 async function takeFromSystem(path: string, descriptor: number, command: string): Promise<string | undefined> {
+  // Only here: its modules would cost every short command some milliseconds.
+  const { spawnSync } = await import('node:child_process')
   const result = spawnSync(command, ['-n', '3'], { stdio: ['ignore', 'ignore', 'pipe', descriptor] })
   if (result.error !== undefined) {
     const isMissing = 'code' in result.error && result.error.code === 'ENOENT'
