@@ -194,4 +194,36 @@ test('safe mode is entered and left by hand', () =>
     assert.is((await client.safeMode('leave')).isOn, false)
   }))
 
+test('scrubs while files are written and sealed, and servers crash, find nothing wrong with what is right', async () => {
+  for (let seed = 20; seed < 22; seed++) {
+    await withCluster(seed, 4, async (cluster, client, world) => {
+      let isOver = false
+      const scrubbing = (async () => {
+        while (!isOver) {
+          await client.scrub()
+          await world.sleep(20 + world.random.below(80))
+        }
+      })()
+      world.after(1500, () => cluster.chunkservers[3]!.crash(seed % 2 === 0))
+      world.after(4000, () => void cluster.chunkservers[3]!.restart())
+      const files = new Map<string, Buffer>()
+      for (let i = 0; i < 40; i++) {
+        const bytes = world.random.bytes(i % 3 === 0 ? 100_000 + world.random.below(500_000) : world.random.below(9000))
+        files.set(`/f${i}`, bytes)
+        await client.writeFile(`/f${i}`, bytes)
+        await world.sleep(world.random.below(200))
+      }
+      await world.sleep(5000)
+      isOver = true
+      await scrubbing
+      const { scrubbedChunks } = cluster.chunkservers[0]!.node!.status().scrub
+      assert.ok(scrubbedChunks > 100, `only ${scrubbedChunks} checks`)
+      const { corrupt, missing } = await client.fsck('/')
+      assert.is(corrupt, 0, `seed ${seed}`)
+      assert.is(missing, 0, `seed ${seed}`)
+      for (const [path, bytes] of files) assert.is(Buffer.compare(await client.readFile(path), bytes), 0, path)
+    })
+  }
+})
+
 test.run()
