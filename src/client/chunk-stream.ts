@@ -150,7 +150,7 @@ export class ChunkStream {
     try {
       await this.#waiters.wait(this.#patience)
     } catch (error) {
-      this.#fail(this.#explained(asFault(error)))
+      this.#fail(asFault(error))
       throw this.#fault
     }
   }
@@ -158,13 +158,13 @@ export class ChunkStream {
   /** That time is up says little: what was met last says why. */
   #explained(fault: DfsError): DfsError {
     const last = this.#lastFault
-    if (fault.code !== 'TIMEOUT' || last === undefined) return fault
+    if (fault.code !== 'TIMEOUT' || last === undefined || fault.detail.lastCode !== undefined) return fault
     const detail = { ...last.detail, lastCode: last.code, timedOut: true }
     return new DfsError('TIMEOUT', `${fault.message}; last: ${last.message}`, detail, last)
   }
 
   #fail(fault: DfsError): void {
-    this.#fault ??= fault
+    this.#fault ??= this.#explained(fault)
     this.end(this.#fault)
   }
 

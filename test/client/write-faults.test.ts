@@ -139,6 +139,19 @@ test('fewer servers than the minimum: the write waits for its patience and names
   )
 })
 
+test('chunkservers that this client alone cannot reach: the write ends by saying what it met, not only that time passed', async () => {
+  for (const timeoutMs of [2000, 3000, 4000, 5000]) {
+    await withCluster(140 + timeoutMs / 1000, async ({ client, world, servers }) => {
+      await client.makeDirectory('/d')
+      for (const { machine } of servers) world.network.partition('client', machine.name)
+      const bytes = Buffer.alloc(MiB, 7)
+      const error = await rejects(client.writeFile('/d/file', bytes, { timeoutMs }), 'TIMEOUT', 'UNAVAILABLE')
+      assert.match(error.message, /last: .*(chunk|connect)|connect.*no progress/)
+      assert.is(await client.exists('/d/file'), false)
+    })
+  }
+})
+
 test('small files survive a killed primary and a full packing chunk', async () => {
   await withCluster(
     71,
