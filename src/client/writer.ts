@@ -385,8 +385,10 @@ export class Writer {
     return this.#fault
   }
 
-  /** Gives everything back. A file that never got its name is dropped at the master, if it can be reached. */
-  /** @returns when the master has taken back what was written and not named, or can't be reached */
+  /**
+   * Gives everything back; resolves when a file that never got its name is dropped at the master, or the master can't be
+   * reached. Never rejects.
+   */
   #letGo(): Promise<void> {
     const session = this.#session
     const inode = this.#inode
