@@ -6,6 +6,51 @@ import { formatDuration, MiB } from '../../base/units.ts'
 import type { DfsContext } from '../context.ts'
 
 const pieceBytes = 1 * MiB
+const shelfBytesMax = 16 * MiB
+
+/** Buffers of one process that are used again: file after file would else keep the garbage collector busy. */
+export class BufferShelf {
+  /** By the binary logarithm of their size. */
+  readonly #free: Buffer[][]
+  #freeBytes = 0
+
+  /** @param bytesMax  of one buffer; a power of two */
+  constructor(bytesMax: number) {
+    this.#free = Array.from({ length: sizeClass(bytesMax) + 1 }, () => [])
+  }
+
+  /** A buffer of at least `bytes` (1 .. bytesMax), content undefined; the taker's until it is given back, if it ever is. */
+  take(bytes: number): Buffer {
+    const index = sizeClass(bytes)
+    const buffer = this.#free[index]!.pop()
+    if (buffer === undefined) return Buffer.allocUnsafeSlow(2 ** index)
+    this.#freeBytes -= buffer.length
+    return buffer
+  }
+
+  /** @param buffer  as `take` gave it, given back at most once; nobody holds it any more */
+  give(buffer: Buffer): void {
+    if (this.#freeBytes + buffer.length > shelfBytesMax) return
+    this.#freeBytes += buffer.length
+    this.#free[sizeClass(buffer.length)]!.push(buffer)
+  }
+}
+
+/** From 4 KiB upward: smaller ones gain nothing. */
+function sizeClass(bytes: number): number {
+  return Math.max(12, Math.ceil(Math.log2(bytes)))
+}
+
+/** Reads on from where the descriptor stands. @returns the part of `buffer` that was filled, less than all of it at the file's end */
+export async function readFully(descriptor: number, buffer: Buffer): Promise<Buffer> {
+  let at = 0
+  while (at < buffer.length) {
+    const { bytesRead } = await fs.read(descriptor, buffer, at, buffer.length - at, null)
+    if (bytesRead === 0) break
+    at += bytesRead
+  }
+  return buffer.subarray(0, at)
+}
 
 /** The bytes of a local file in buffers of their own, from `offset` on. The file may grow or shrink meanwhile: what is read counts. */
 export async function* readLocalFile(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {

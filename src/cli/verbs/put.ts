@@ -11,7 +11,7 @@ import { SMALL_FILE_BYTES_MAX } from '../../base/limits.ts'
 import type { Client } from '../../client/index.ts'
 import { type DfsContext, defineDfsVerb } from '../context.ts'
 import { UsageError } from '../failure.ts'
-import { readLocalFile, readStdin } from './local-source.ts'
+import { BufferShelf, readFully, readLocalFile, readStdin } from './local-source.ts'
 import { inodeDefaults } from './owner.ts'
 import { join, trimSlashes } from './rows.ts'
 import { parallelOf, Spread, Transfer, WorkQueue } from './transfer.ts'
@@ -19,7 +19,6 @@ import { parallelOf, Spread, Transfer, WorkQueue } from './transfer.ts'
 interface FileJob {
   readonly local: string
   readonly target: string
-  readonly stats: fs.Stats
 }
 
 /** Directories walked at once. */
@@ -70,6 +69,7 @@ class Put {
   readonly #small: WorkQueue<FileJob>
   readonly #large: WorkQueue<FileJob>
   readonly #branches = new Spread(branchesMax)
+  readonly #buffers = new BufferShelf(SMALL_FILE_BYTES_MAX)
 
   constructor(context: DfsContext, client: Client, transfer: Transfer, values: PutValues) {
     this.#context = context
@@ -77,9 +77,9 @@ class Put {
     this.#transfer = transfer
     this.#values = values
     const parallel = parallelOf(values.parallel)
-    const store = (job: FileJob) => this.#file(job).catch((error) => transfer.fail(error))
-    this.#small = new WorkQueue<FileJob>(parallel.small, store)
-    this.#large = new WorkQueue<FileJob>(parallel.large, store)
+    const fail = (error: unknown) => transfer.fail(error)
+    this.#small = new WorkQueue<FileJob>(parallel.small, (job) => this.#file(job).catch(fail))
+    this.#large = new WorkQueue<FileJob>(parallel.large, (job) => this.#largeFile(job).catch(fail))
   }
 
   async all(targets: readonly (readonly [source: string, target: string])[]): Promise<void> {
@@ -99,16 +99,16 @@ class Put {
   async #path(local: string, target: string): Promise<void> {
     // A link given by name is followed, as by cp; links inside a tree are not.
     const stats = await fs.stat(local)
-    if (stats.isFile()) return this.#take({ local, target, stats })
+    if (stats.isFile()) return this.#take({ local, target }, stats.size)
     // A pipe or a device has bytes but no size that could be trusted: it is read to its end, alone.
     if (!stats.isDirectory()) return this.#stream(target, readLocalFile(local, this.#context.signal))
     if (!this.#values.recursive) throw new DfsError('IS_A_DIRECTORY', `local ${local} is a directory`)
     await this.#tree(local, target, stats)
   }
 
-  async #take(job: FileJob): Promise<void> {
-    this.#transfer.expect(job.stats.size)
-    await (job.stats.size <= SMALL_FILE_BYTES_MAX ? this.#small : this.#large).add(job)
+  async #take(job: FileJob, size: number): Promise<void> {
+    this.#transfer.expect(size)
+    await (size <= SMALL_FILE_BYTES_MAX ? this.#small : this.#large).add(job)
   }
 
   /** Walks a local tree, each directory made before what is in it. */
@@ -121,6 +121,9 @@ class Put {
       try {
         if (entry.isSymbolicLink()) this.#transfer.skip(`dfs put: ${below}: symbolic link, skipped`)
         else if (!entry.isDirectory() && !entry.isFile()) this.#transfer.skip(`dfs put: ${below}: not a file, skipped`)
+        // Its size is known when it is open, which saves a look at each file; a bar wants it before.
+        else if (entry.isFile() && !this.#transfer.hasBar)
+          await this.#small.add({ local: below, target: join(target, entry.name) })
         else await this.#entry(below, join(target, entry.name))
       } catch (error) {
         this.#transfer.fail(error)
@@ -130,9 +133,9 @@ class Put {
 
   async #entry(local: string, target: string): Promise<void> {
     const stats = await fs.lstat(local).catch((error: unknown) => {
-      throw local.includes('\ufffd') ? new DfsError('INVALID_PATH', `local ${local}: the name is not UTF-8`) : error
+      throw unreadable(local, error)
     })
-    if (!stats.isDirectory()) return this.#take({ local, target, stats })
+    if (!stats.isDirectory()) return this.#take({ local, target }, stats.size)
     await this.#branches.run(() => this.#tree(local, target, stats).catch((error) => this.#transfer.fail(error)))
   }
 
@@ -147,13 +150,39 @@ class Put {
     }
   }
 
-  async #file({ local, target, stats }: FileJob): Promise<void> {
+  /** Stores a file that is small, and leaves one that is not to the other queue. */
+  async #file(job: FileJob): Promise<void> {
+    const { local, target } = job
+    const descriptor = await fs.open(local, 'r').catch((error: unknown) => {
+      throw unreadable(local, error)
+    })
+    let stats: fs.Stats
+    let buffer: Buffer | undefined
+    let bytes: Buffer | undefined
+    try {
+      // An open file's facts are at hand: a trip to another thread costs more than they do.
+      stats = fs.fstatSync(descriptor)
+      if (stats.size > 0 && stats.size <= SMALL_FILE_BYTES_MAX) {
+        buffer = this.#buffers.take(stats.size)
+        bytes = await readFully(descriptor, buffer.subarray(0, stats.size))
+      }
+    } finally {
+      fs.closeSync(descriptor)
+    }
+    if (stats.size > SMALL_FILE_BYTES_MAX) return this.#large.add(job)
+    // Nothing, or a file of the kernel's, which has bytes all the same.
+    if (buffer === undefined || bytes === undefined) return this.#largeFile(job)
     const { signal } = this.#context
-    if (stats.size > SMALL_FILE_BYTES_MAX) return this.#stream(target, readLocalFile(local, signal), stats)
-    const bytes = await fs.readFile(local)
     await this.#client.writeFile(target, bytes, { ...this.#inode(stats), overwrite: this.#values.force, signal })
+    // Not after a failure: a try that was given up may still hold it.
+    this.#buffers.give(buffer)
     this.#transfer.moved(bytes.length)
     this.#transfer.fileDone()
+  }
+
+  async #largeFile({ local, target }: FileJob): Promise<void> {
+    const stats = this.#values.preserve ? await fs.stat(local) : undefined
+    await this.#stream(target, readLocalFile(local, this.#context.signal), stats)
   }
 
   async #stream(target: string, source: AsyncIterable<Buffer>, stats?: fs.Stats): Promise<void> {
@@ -177,6 +206,11 @@ class Put {
     if (!this.#values.preserve || !stats) return inodeDefaults()
     return { ...inodeDefaults(), mode: stats.mode & 0o7777, mtimeMs: Math.round(stats.mtimeMs) }
   }
+}
+
+/** A name that is not UTF-8 arrives here as another one, which is not there. */
+function unreadable(local: string, error: unknown): unknown {
+  return local.includes('\ufffd') ? new DfsError('INVALID_PATH', `local ${local}: the name is not UTF-8`) : error
 }
 
 /**

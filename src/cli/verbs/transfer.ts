@@ -42,6 +42,11 @@ export class Transfer {
     this.#progress = await openProgress()
   }
 
+  /** Whether somebody watches a bar, and wants to know how much there is in all. */
+  get hasBar(): boolean {
+    return this.#progress !== undefined
+  }
+
   /** A file was found that will be moved. */
   expect(bytes: number): void {
     this.#progress?.grow(bytes)
@@ -134,25 +139,30 @@ async function openProgress(): Promise<Progress> {
 export class WorkQueue<T> {
   readonly #queue: fastq.queueAsPromised<T, void>
   #failure: { readonly error: unknown } | undefined
+  /** Added and not begun; asking the queue would walk it. */
+  #waiting = 0
   #wake: (() => void)[] = []
 
   /** @param work  may throw: the first error ends the queue and is thrown by `add` and `done` */
   constructor(atOnce: number, work: (item: T) => Promise<void>) {
     this.#queue = fastq.promise(async (item: T) => {
+      this.#waiting--
+      this.#wake.shift()?.()
       try {
         if (!this.#failure) await work(item)
       } catch (error) {
         this.#failure ??= { error }
+        for (const wake of this.#wake.splice(0)) wake()
       }
-      for (const wake of this.#wake.splice(0)) wake()
     }, atOnce)
   }
 
   async add(item: T): Promise<void> {
-    while (!this.#failure && this.#queue.length() >= waitingMax) {
+    while (!this.#failure && this.#waiting >= waitingMax) {
       await new Promise<void>((resolve) => this.#wake.push(resolve))
     }
     if (this.#failure) throw this.#failure.error
+    this.#waiting++
     // The wrapper above never rejects.
     void this.#queue.push(item)
   }
