@@ -174,6 +174,41 @@ test('a drained server takes no new chunks, and a check without it says what its
     await client.setServerIntent(server, 'serve')
   }))
 
+test('a drain moves what the server holds elsewhere: then nothing depends on it', () =>
+  withCluster(9, 4, async (cluster, client, world) => {
+    const files = new Map<string, Buffer>()
+    for (let i = 0; i < 4; i++) files.set(`/f${i}`, world.random.bytes(500_000))
+    for (const [path, bytes] of files) await client.writeFile(path, bytes)
+    await world.sleep(2000)
+    const server = 1 as ServerId
+    const lacking = async () => {
+      const handles = new Set<number>()
+      await client.fsck('/', {
+        without: server,
+        onPage: (_page, chunks) => {
+          for (const { handle, whole, goal } of chunks.values()) if (whole < goal) handles.add(handle)
+        },
+      })
+      return handles.size
+    }
+    assert.ok((await lacking()) > 0, 'it holds something')
+    await client.setServerIntent(server, 'drain')
+    let statusMeanwhile = ''
+    for (let waited = 0; (await lacking()) > 0; waited++) {
+      assert.ok(waited < 120, `${await lacking()} chunks still depend on it after a minute`)
+      statusMeanwhile = (await client.fsck('/')).status
+      assert.is(statusMeanwhile, 'HEALTHY', 'a drain takes nothing away')
+      await world.sleep(500)
+    }
+    const { address } = ((await client.report()) as { servers: { id: string; address: string }[] }).servers.find(
+      ({ id }) => id === 'cs-1',
+    )!
+    cluster.chunkservers.find(({ machine }) => address.startsWith(`${machine.name}:`))!.crash(true)
+    await world.sleep(5000)
+    assert.is((await client.fsck('/')).status, 'HEALTHY')
+    for (const [path, bytes] of files) assert.is(Buffer.compare(await client.readFile(path), bytes), 0, path)
+  }))
+
 test('maintenance ends by itself when its time is over', () =>
   withCluster(7, 3, async (_cluster, client, world) => {
     await client.setServerIntent(2 as ServerId, 'maintain', { forMs: 10 * SECOND_MS })
