@@ -78,6 +78,10 @@ export const dfsVerbs: VerbTable<DfsContext> = {
     describe: 'chunkservers; drain, maintain or resume one',
     load: async () => (await import('./verbs/admin.ts')).adminServers,
   },
+  'admin repair': {
+    describe: 'what waits for copies, how fast they come, and what it took lately',
+    load: async () => (await import('./verbs/repair.ts')).adminRepair,
+  },
   'admin scrub': {
     describe: 'check every replica of a server (or all) now',
     load: async () => (await import('./verbs/admin.ts')).adminScrub,
@@ -85,6 +89,10 @@ export const dfsVerbs: VerbTable<DfsContext> = {
   'admin safemode': {
     describe: 'get, enter, leave or wait for the end of safe mode',
     load: async () => (await import('./verbs/admin.ts')).adminSafemode,
+  },
+  'bench append': {
+    describe: 'records a second from many writers of one file',
+    load: async () => (await import('./verbs/bench.ts')).benchAppend,
   },
   'admin checkpoint': {
     describe: 'write a checkpoint now',

@@ -4,9 +4,11 @@
 // or an interrupt. A `client` is a connection and a session of its own with one call under way at a time.
 
 import { formatBytes } from '../../base/units.ts'
+import type { Appender } from '../../client/appender.ts'
 import type { Client } from '../../client/index.ts'
 import type { Clock } from '../../io/clock.ts'
 import { type DfsContext, defineDfsVerb } from '../context.ts'
+import { UsageError } from '../failure.ts'
 import { table } from './table.ts'
 
 /** Bytes that are written again and again: of no pattern, so that nothing on the way can make them fewer. */
@@ -117,7 +119,63 @@ export const benchMeta = defineDfsVerb({
   },
 })
 
+export const benchAppend = defineDfsVerb({
+  usage: '[--clients N] [--records N] [--size SIZE]',
+  words: [0, 0],
+  options: {
+    clients: { kind: 'number', default: '4', min: 1, max: 256, describe: 'writers of one file at once' },
+    records: {
+      kind: 'number',
+      default: '200000',
+      min: 1,
+      max: 1_000_000_000,
+      describe: 'records, all clients together',
+    },
+    size: { kind: 'size', default: '100', describe: 'bytes of each record, at least 1' },
+  },
+  examples: [
+    ['dfs bench append --clients 16', 'records a second that many writers add to one file, synced at the end'],
+  ],
+  async run({ context, values: { clients: count, records, size } }) {
+    if (size < 1) throw new UsageError('--size 0: a record has at least one byte')
+    const { io, out, signal } = context
+    await withDirectory(context, async (directory, client) => {
+      const path = `${directory}/records`
+      await client.writeFile(path, new Uint8Array(0), { signal })
+      const clients = await connectAll(context, count)
+      const record = io.entropy.bytes(size)
+      // Each client's share is one thing to do: opened, appended, synced.
+      const ms = await timed(io.clock, clients, count, async (by, index) => {
+        const share = Math.floor(records / count) + (index < records % count ? 1 : 0)
+        await appendAll(await by.openAppender(path, { signal }), record, share)
+      })
+      const bytes = records * size
+      const result = { recordsPerSecond: perSecond(records, ms), bytesPerSecond: perSecond(bytes, ms) }
+      await out.document(result, () =>
+        table(
+          ['', 'records', 'seconds', 'records a second', 'bytes a second'],
+          [['appends, synced', String(records), seconds(ms), String(result.recordsPerSecond), rate(bytes, ms)]],
+        ),
+      )
+    })
+    return undefined
+  },
+})
+
 const filesPerDirectory = 1000
+
+/** Appends a record `count` times, as fast as there is room, and closes. */
+async function appendAll(appender: Appender, record: Uint8Array, count: number): Promise<void> {
+  let failure: { readonly error: unknown } | undefined
+  for (let index = 0; index < count && failure === undefined; index++) {
+    if (!appender.hasRoom) await appender.room()
+    appender.append(record).catch((error: unknown) => {
+      failure ??= { error }
+    })
+  }
+  await appender.close()
+  if (failure !== undefined) throw failure.error
+}
 
 /** Runs `work` with a fresh directory and removes that with all that is in it, whatever happened. */
 async function withDirectory(
