@@ -8,11 +8,11 @@ import { SECOND_MS } from '../base/units.ts'
 import type { FileStat } from '../wire/messages.ts'
 import type { Core } from './core.ts'
 import type { Patience } from './patience.ts'
-import { asFault, backoffMs } from './retry.ts'
+import { asFault, backoffMs, isPassing } from './retry.ts'
 
 const CALL_MS = 2 * SECOND_MS
 /** The writer that a new tail was made for may be on its way to tell its members: no reason yet to end it. */
-const TRIES_BEFORE_SEAL = 4
+const PATIENCE_MS = 1 * SECOND_MS
 const LANE = 'probe'
 
 /**
@@ -25,8 +25,8 @@ export async function askWithTail<T extends { readonly stat: FileStat }>(
   ask: () => Promise<T>,
   patience: Patience,
 ): Promise<{ readonly reply: T; readonly tailBytes: number }> {
-  let failures = 0
-  for (;;) {
+  let failedMs: number | undefined
+  for (let attempt = 0; ; attempt++) {
     const reply = await ask()
     const { tail } = reply.stat
     if (tail === undefined) return { reply, tailBytes: 0 }
@@ -40,9 +40,12 @@ export async function askWithTail<T extends { readonly stat: FileStat }>(
     } catch (error) {
       const fault = asFault(error)
       if (fault.code === 'ABORTED') throw fault
-      failures++
-      if (failures >= TRIES_BEFORE_SEAL || fault.code === 'TIMEOUT') await sealTail(core, tail, fault, patience)
-      else await patience.sleep(backoffMs(failures, core.io.entropy), fault)
+      const nowMs = core.io.clock.nowMs()
+      failedMs ??= nowMs
+      const mayPass = fault.code === 'NO_SUCH_REPLICA' || (isPassing(fault) && fault.code !== 'TIMEOUT')
+      if (mayPass && nowMs - failedMs < PATIENCE_MS) {
+        await patience.sleep(backoffMs(attempt, core.io.entropy), fault)
+      } else await sealTail(core, tail, fault, patience)
     }
   }
 }
