@@ -144,6 +144,30 @@ test('replicas with bad blocks everywhere are DAMAGED as corrupt; files beside t
     )
   }))
 
+test('a bad block that a scrub finds is reported, and repair makes another replica of it by itself', () =>
+  withCluster(10, 4, async (cluster, client, world) => {
+    const bytes = world.random.bytes(200_000)
+    await client.writeFile('/a', bytes)
+    await world.sleep(2000)
+    const holder = cluster.chunkservers.find(({ machine }) =>
+      machine.disk.paths().some((path) => path.endsWith('.data')),
+    )!
+    const path = holder.machine.disk.paths().find((candidate) => candidate.endsWith('.data'))!
+    holder.machine.disk.flipBit(path, 77_777, 5)
+    assert.is((await client.fsck('/')).corrupt, 0, 'nobody has looked')
+    await client.scrub()
+    const seen = async () => {
+      const { chunks } = (await client.info('/a')) as { chunks: { replicas: { state: string }[] }[] }
+      return chunks[0]!.replicas.filter(({ state }) => state === 'good').length
+    }
+    for (let waited = 0; (await seen()) !== 2 && waited < 100; waited++) await world.sleep(10)
+    assert.is(await seen(), 2, 'the damaged one does not count')
+    await world.sleep(20_000)
+    assert.is(await seen(), 3)
+    assert.is((await client.fsck('/')).status, 'HEALTHY')
+    assert.is(Buffer.compare(await client.readFile('/a'), bytes), 0)
+  }))
+
 test('while servers have not reported, what seems missing is no verdict', () =>
   withCluster(5, 3, async (cluster, client, world) => {
     await client.writeFile('/a', world.random.bytes(200_000))
