@@ -78,6 +78,10 @@ export const dfsVerbs: VerbTable<DfsContext> = {
     describe: 'chunkservers; drain, maintain or resume one',
     load: async () => (await import('./verbs/admin.ts')).adminServers,
   },
+  'admin repair': {
+    describe: 'what waits for copies, how fast they come, and what it took lately',
+    load: async () => (await import('./verbs/repair.ts')).adminRepair,
+  },
   'admin scrub': {
     describe: 'check every replica of a server (or all) now',
     load: async () => (await import('./verbs/admin.ts')).adminScrub,

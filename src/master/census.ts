@@ -90,7 +90,7 @@ export class CensusTaker {
       const liveness = server && servers.liveness(server, nowMs)
       if (liveness !== 'live' && liveness !== 'suspect') continue
       if (replica.state === 'corrupt') isCorrupt = true
-      if (replica.state === 'good' || replica.state === 'open') usable++
+      if (replica.state === 'good' || replica.state === chunk.state) usable++
     }
     if (isCorrupt) totals.corrupt++
     if (usable === 0) totals.missing++

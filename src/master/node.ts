@@ -208,6 +208,8 @@ export class MasterNode {
   /** Plain numbers for metrics. */
   metrics(): Readonly<Record<string, number>> {
     const { state, servers, clock, sealer } = this.#master.context
+    const repair = this.#master.repairer.facts()
+    const waiting = Object.values(repair.queue).reduce((total, chunks) => total + chunks, 0)
     const live = servers.all().filter((server) => servers.liveness(server, clock.nowMs()) === 'live').length
     return {
       logIndex: state.lastIndex,
@@ -223,6 +225,11 @@ export class MasterNode {
       sessions: state.sessionTable.size,
       pendingChanges: this.#master.proposer.pendingCount,
       sealing: sealer.count,
+      repairWaiting: waiting,
+      repairCopying: repair.inFlight,
+      repairBytesPerSecond: repair.bytesPerSecond,
+      repairCopiesTotal: repair.copied.copies,
+      repairBytesTotal: repair.copied.bytes,
       serversLive: live,
       serversKnown: state.serverTable.size,
       connections: this.#connections.size,

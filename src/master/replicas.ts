@@ -197,6 +197,8 @@ function replicaState(
 ): ReplicaState {
   if (facts.state === 'corrupt') return 'corrupt'
   if (facts.state === 'quarantined' || facts.version < chunk.version) return 'different'
+  // Fenced, it gets no longer: what it lacks of the logged length it will never have.
+  if (facts.state === 'fenced' && chunk.state === 'sealed' && facts.length < chunk.length) return 'short'
   if (facts.state !== 'sealed') return 'open'
   if (chunk.state === 'open' || facts.length > chunk.length) return 'different'
   if (facts.length < chunk.length) return 'short'

@@ -43,6 +43,22 @@ export interface Report {
     readonly lastCopy: number
     readonly underReplicated: number
     readonly overReplicated: number
+    readonly inFlight: number
+    readonly bytesPerSecond: number
+    /** Chunks that wait for copies, by the whole replicas that are left. */
+    readonly queue: { readonly none: number; readonly one: number; readonly two: number; readonly more: number }
+    /** Null: nothing was copied of late. */
+    readonly etaMs: number | null
+    readonly copied: { readonly copies: number; readonly bytes: number }
+    /** The last ones, the newest last. */
+    readonly incidents: readonly {
+      readonly servers: readonly string[]
+      readonly detectionMs: number
+      readonly planMs: number
+      readonly cloneMs: number
+      readonly copies: number
+      readonly bytes: number
+    }[]
   }
 }
 
