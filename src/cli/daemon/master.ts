@@ -52,6 +52,7 @@ export const master = defineDaemonVerb({
         chunkBytes: values['chunk-size'],
         ...(values['heartbeat-ms'] === undefined ? {} : { heartbeatMs: values['heartbeat-ms'] }),
         ...(values['dead-after-ms'] === undefined ? {} : { deadAfterMs: values['dead-after-ms'] }),
+        repairBytesPerSecond: values['repair-rate'],
         leaseMs: values['lease-ms'],
         retentionMs: values.retention,
         logBudgetBytes: values['log-budget'],
