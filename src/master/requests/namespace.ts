@@ -3,6 +3,7 @@
 import type { InodeId } from '../../base/ids.ts'
 import { change, type Handlers, replyNumber } from '../context.ts'
 import { directoryAt, directoryEntry, fileStat, inodeAt } from '../lookup.ts'
+import type { MetadataState, TrashEntry } from '../metadata/state.ts'
 import type { Reply } from '../operations.ts'
 
 export const namespaceHandlers = {
@@ -17,16 +18,14 @@ export const namespaceHandlers = {
 
   trashList(context, { after, limit }) {
     const { state, settings } = context
-    const rows = state.trash(after, limit + 1)
+    const rows = restorable(state, after, limit + 1)
     const entries = rows.slice(0, limit).map((entry) => ({
       id: entry.id,
       path: entry.path,
       isDirectory: entry.type === 'directory',
       size: entry.size,
       removedMs: entry.removedWallMs,
-      expiresInMs: entry.dueNow
-        ? 0
-        : Math.max(0, entry.removedAtMs + settings.retentionMs - context.proposer.clusterMs),
+      expiresInMs: Math.max(0, entry.removedAtMs + settings.retentionMs - context.proposer.clusterMs),
     }))
     return { entries, more: rows.length > limit }
   },
@@ -68,6 +67,18 @@ export const namespaceHandlers = {
     return {}
   },
 } satisfies Handlers
+
+/** Trash after the entry `after`; what was given up (emptied, or removed for good) only waits to be collected. */
+function restorable(state: MetadataState, after: number, limit: number): TrashEntry[] {
+  const found: TrashEntry[] = []
+  for (let last = after; ; ) {
+    const rows = state.trash(last, limit)
+    found.push(...rows.filter((entry) => !entry.dueNow && !entry.isPurging))
+    const end = rows.at(-1)
+    if (end === undefined || found.length >= limit) return found.slice(0, limit)
+    last = end.id
+  }
+}
 
 /** The reply of operations that change a file's bytes or attributes. */
 export function changed(reply: Reply): { inode: InodeId; size: number; contentVersion: number } {
