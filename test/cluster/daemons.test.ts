@@ -79,6 +79,13 @@ test('dfsd dev keeps the files of --data, starts parts again with --restart, and
   }
 })
 
+test('a daemon says that it serves whatever --log-level leaves out', async () => {
+  const dev = new Daemon(['dev', '--data', scratchDirectory(), '--log-level', 'error', ...anywhere])
+  assert.is((await dev.event('ready')).role, 'dev')
+  assert.is(dev.lines.filter((fields) => fields.level === 'info' && fields.event !== 'ready').length, 0)
+  assert.is(await dev.kill('SIGTERM'), 0)
+})
+
 test('every daemon answers /healthz, /readyz, /metrics and /version', async () => {
   const cluster = await Cluster.start({ chunkservers: 1 })
   await cluster.run(['put', '-', '/x'], { input: 'x' })

@@ -60,7 +60,7 @@ export async function runDaemon(
   start: (tools: DaemonTools) => Promise<Running>,
 ): Promise<number> {
   const { role } = settings
-  const { logger, forward, flush } = await openLog(settings.logLevel, { role, pid: process.pid })
+  const { logger, announce, forward, flush } = await openLog(settings.logLevel, { role, pid: process.pid })
   const stop = stopRequest(settings.stopsWithStdin)
   endOnBugs(logger, flush)
   const giveUp = new AbortController()
@@ -96,7 +96,7 @@ export async function runDaemon(
     () => {
       isReady = true
       const late = part.lateFacts?.()
-      logger.info({ event: 'ready', listen, http: http?.address, ...facts, ...late }, `${role} serves on ${listen}`)
+      announce({ event: 'ready', listen, http: http?.address, ...facts, ...late }, `${role} serves on ${listen}`)
     },
     () => undefined, // it was stopped or failed before, which is told below
   )

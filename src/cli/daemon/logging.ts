@@ -8,6 +8,8 @@ const bufferedCharactersMax = 8 << 20
 
 export interface DaemonLog {
   readonly logger: Logger
+  /** Says a line whatever the level: scripts wait for the one that a daemon serves. */
+  announce(fields: Readonly<Record<string, unknown>>, message: string): void
   /** Takes a finished line of another daemon (JSON, without the newline). */
   forward(line: string): void
   /** Hands over what is buffered; nothing may be logged afterwards. */
@@ -21,8 +23,10 @@ export async function openLog(level: string, fields: Readonly<Record<string, unk
   destination.on('error', () => undefined)
   const stream = process.stdout.isTTY ? await prettyStream() : destination
   const logger = pino({ level, base: fields, formatters: { level: (label) => ({ level: label }) } }, stream)
+  const announcer = logger.child({}, { level: 'info' })
   return {
     logger,
+    announce: (fields, message) => announcer.info(fields, message),
     forward: (line) => void stream.write(`${line}\n`),
     flush: () => {
       if (stream === destination) flushQuietly(destination)
