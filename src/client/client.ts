@@ -51,6 +51,11 @@ export type TrashEntry = ReplyOf<'trashList'>['entries'][number]
 /** The size and content version after a change. */
 export type Changed = ReplyOf<'truncateFile'>
 
+export interface StatOptions extends CallOptions {
+  /** Count the chunks of a file: a walk over its extents, at the master. */
+  readonly withChunks?: boolean
+}
+
 export interface ListOptions extends CallOptions {
   /** The last name of the page before; from the first when left out. */
   readonly after?: string | undefined
@@ -150,11 +155,15 @@ export class Client {
 
   // Names.
 
-  /** Its size counts records that are being appended too. Errors: NOT_FOUND, NOT_A_DIRECTORY, INVALID_PATH. */
-  async stat(path: string, options: CallOptions = {}): Promise<FileStat> {
+  /**
+   * Its size counts records that are being appended too; `chunks` is there for who asks with `withChunks`.
+   * Errors: NOT_FOUND, NOT_A_DIRECTORY, INVALID_PATH.
+   */
+  async stat(path: string, options: StatOptions = {}): Promise<FileStat> {
     checkPath(path)
     const patience = this.#patience(options)
-    const ask = async () => ({ stat: await this.#core.masters.ask('stat', { path }, patience) })
+    const { withChunks = false } = options
+    const ask = async () => ({ stat: await this.#core.masters.ask('stat', { path, withChunks }, patience) })
     const { reply, tailBytes } = await askWithTail(this.#core, ask, patience)
     return tailBytes === 0 ? reply.stat : { ...reply.stat, size: reply.stat.size + tailBytes }
   }
@@ -372,7 +381,7 @@ export class Client {
     options: AppenderOptions & NewFileOptions & { readonly create?: boolean | undefined } = {},
   ): Promise<Appender> {
     if (options.create) await this.#createIfMissing(path, options)
-    const { inode, isDirectory } = await this.#ask('stat', { path }, options, path)
+    const { inode, isDirectory } = await this.#ask('stat', { path, withChunks: false }, options, path)
     if (isDirectory) throw new DfsError('IS_A_DIRECTORY', `${path} is a directory`, { path })
     return new Appender(this.#core, path, inode, this.cluster.chunkBytes, options, this.#timeoutMs)
   }

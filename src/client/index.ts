@@ -40,6 +40,7 @@ export {
   type ListOptions,
   type PutEntry,
   type Source,
+  type StatOptions,
   type TrashEntry,
 } from './client.ts'
 export type {

@@ -2,7 +2,8 @@
 
 import { assert } from '../base/assert.ts'
 import { DfsError } from '../base/errors.ts'
-import type { InodeId } from '../base/ids.ts'
+import { type ChunkHandle, HOLE, type InodeId } from '../base/ids.ts'
+import { EXTENTS_PER_REQUEST_MAX } from '../base/limits.ts'
 import type { DirectoryEntry, FileStat } from '../wire/messages.ts'
 import type { MasterContext } from './context.ts'
 import type { InodeFacts, MetadataState } from './metadata/state.ts'
@@ -73,7 +74,24 @@ export function fileStat({ state, servers }: MasterContext, inode: InodeId): Fil
     count: isDirectory ? facts.entryCount : facts.extentCount,
     attributes: [...facts.attributes].map(([name, value]) => ({ name, value })),
     tail: tailOf(state, servers, inode),
+    chunks: undefined,
   }
+}
+
+/** Chunks that a file's extents and its open tail name, each once; 0 for a directory. */
+export function chunkCountOf(state: MetadataState, inode: InodeId): number {
+  const handles = new Set<ChunkHandle>()
+  for (let from = 0; ; ) {
+    const extents = state.extents(inode, from, EXTENTS_PER_REQUEST_MAX)
+    for (const { handle } of extents) handles.add(handle)
+    const last = extents.at(-1)
+    if (last === undefined || extents.length < EXTENTS_PER_REQUEST_MAX) break
+    from = last.fileOffset + last.length
+  }
+  handles.delete(HOLE)
+  const tail = state.chunks.tails.get(inode)
+  if (tail !== undefined) handles.add(tail)
+  return handles.size
 }
 
 /** Where the length of a file's open tail is known. */

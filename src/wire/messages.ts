@@ -108,6 +108,8 @@ export const fileStat = struct({
   attributes: list(struct({ name: text(255), value: text(ATTRIBUTES_BYTES_MAX) }), 1024),
   /** Records are being appended; of an answer of the library: they are counted in `size`. */
   tail: optional(fileTail),
+  /** Chunks that a file's extents and tail name, each once; only in an answer to who asked for them. */
+  chunks: optional(uint),
 })
 
 export const directoryEntry = struct({
@@ -260,7 +262,11 @@ export const Message = {
     to: 'master',
     data: 'none',
     means: 'one inode by path',
-    request: struct({ path }),
+    request: struct({
+      path,
+      /** Count the chunks of a file, too: a walk over its extents. */
+      withChunks: added(boolean, false),
+    }),
     reply: fileStat,
   },
   list: {

@@ -73,6 +73,22 @@ test('a stream of small writes makes the same file as one write; its middle can 
   })
 })
 
+test('stat counts the chunks of a file for who asks, each once, without holes', async () => {
+  await withCluster(
+    3,
+    async ({ client }) => {
+      await client.writeFile('/f', Buffer.alloc(3 * MiB, 'f'))
+      const [before, part] = [await client.stat('/f', { withChunks: true }), await client.stat('/f')]
+      assert.equal([before.chunks, part.chunks], [3, undefined])
+      await client.truncate('/f', 64 * MiB)
+      const after = await client.stat('/f', { withChunks: true })
+      assert.is(after.chunks, 3, 'what truncate made longer is a hole')
+      assert.is((await client.stat('/', { withChunks: true })).chunks, 0)
+    },
+    { master: { chunkBytes: MiB } },
+  )
+})
+
 test('Node and web streams carry files in both directions', async () => {
   await withCluster(3, async ({ client, world }) => {
     const bytes = world.random.bytes(700_000)

@@ -135,7 +135,7 @@ async function missing(address: Address, paths: readonly string[]): Promise<stri
   const gone: string[] = []
   for (const path of paths) {
     try {
-      await client.ask('stat', { path })
+      await client.ask('stat', { withChunks: false, path })
     } catch (error) {
       if (!isDfsError(error, 'NOT_FOUND')) throw error
       gone.push(path)

@@ -20,6 +20,8 @@ export interface HttpContent {
   readonly version: string
   /** Undefined when serving; else why not. */
   notReady(): string | undefined
+  /** What a person should know although it serves. */
+  remark(): string | undefined
   metrics(): MetricValues
 }
 
@@ -75,7 +77,10 @@ async function answer(
       return reply(response, 200, 'text/plain', 'ok\n')
     case '/readyz': {
       const reason = content.notReady()
-      return reply(response, reason === undefined ? 200 : 503, 'text/plain', `${reason ?? 'ok'}\n`)
+      if (reason !== undefined) return reply(response, 503, 'text/plain', `${reason}\n`)
+      // A master that only takes removals is ready: turned away from it, nobody could read, or remove what fills it.
+      const remark = content.remark()
+      return reply(response, 200, 'text/plain', remark === undefined ? 'ok\n' : `ok, but ${remark}\n`)
     }
     case '/version': {
       const { role, version } = content

@@ -38,6 +38,8 @@ export interface Running {
   lateFacts?(): Readonly<Record<string, unknown>>
   /** Undefined when serving; else why not. */
   notReady(): string | undefined
+  /** What a person should know although it serves; undefined: nothing. */
+  remark?(): string | undefined
   /** Resolves when it serves for the first time. */
   readonly ready: Promise<void>
   /** Resolves with the reason when the part can't go on. */
@@ -71,6 +73,7 @@ export async function runDaemon(
       role,
       version: VERSION,
       notReady: () => (running ? running.notReady() : 'starting'),
+      remark: () => running?.remark?.(),
       metrics: () => running?.metrics() ?? {},
     })
     const started = start({ logger, version: VERSION, http: http.address, forward, signal: giveUp.signal })

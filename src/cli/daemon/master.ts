@@ -68,6 +68,7 @@ export const master = defineDaemonVerb({
           const { isReady, reason } = node.status()
           return isReady ? undefined : reason
         },
+        remark: () => node.status().reason || undefined,
         metrics: () => node.metrics(),
         close: () => node.close(),
       }

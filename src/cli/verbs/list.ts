@@ -3,7 +3,6 @@
 import type { Client } from '../../client/index.ts'
 import { type DfsContext, defineDfsVerb } from '../context.ts'
 import { UsageError } from '../failure.ts'
-import { asInfo } from './documents.ts'
 import { globExpression, sizeFilter } from './filters.ts'
 import { baseName, formatMode, formatRow, join, type PathRow, pathRow, printable, trimSlashes } from './rows.ts'
 import { walk } from './walk.ts'
@@ -167,8 +166,8 @@ export const stat = defineDfsVerb({
     for (const word of words) {
       const path = trimSlashes(word)
       try {
-        const facts = await client.stat(path, { signal: context.signal })
-        const chunks = facts.isDirectory ? 0 : await chunkCount(client, path, facts, context.signal)
+        const facts = await client.stat(path, { signal: context.signal, withChunks: true })
+        const chunks = facts.chunks ?? 0
         const attributes = Object.fromEntries(facts.attributes.map(({ name, value }) => [name, value]))
         const { inode, ctimeMs } = facts
         const row = { ...pathRow(path, facts), inode, chunks, ctimeMs, attributes }
@@ -196,15 +195,3 @@ export const stat = defineDfsVerb({
     return undefined
   },
 })
-
-/** Chunks that the file's extents name, each once. */
-async function chunkCount(
-  client: Client,
-  path: string,
-  facts: { readonly count: number },
-  signal: AbortSignal,
-): Promise<number> {
-  if (facts.count === 0) return 0
-  const info = asInfo(await client.info(path, { signal }))
-  return info.chunks.length
-}

@@ -2,12 +2,16 @@
 
 import type { InodeId } from '../../base/ids.ts'
 import { change, type Handlers, replyNumber } from '../context.ts'
-import { directoryAt, directoryEntry, fileStat, inodeAt } from '../lookup.ts'
+import { chunkCountOf, directoryAt, directoryEntry, fileStat, inodeAt } from '../lookup.ts'
 import type { MetadataState, TrashEntry } from '../metadata/state.ts'
 import type { Reply } from '../operations.ts'
 
 export const namespaceHandlers = {
-  stat: (context, { path }) => fileStat(context, inodeAt(context.state, path)),
+  stat(context, { path, withChunks }) {
+    const inode = inodeAt(context.state, path)
+    const stat = fileStat(context, inode)
+    return withChunks ? { ...stat, chunks: chunkCountOf(context.state, inode) } : stat
+  },
 
   list({ state }, { path, after, limit }) {
     const directory = directoryAt(state, path)
