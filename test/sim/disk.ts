@@ -25,7 +25,7 @@ export class SimDisk {
   /** May be changed at any time. */
   readonly options: SimDiskOptions
   readonly random: Random
-  readonly names = new NameTree()
+  readonly names: NameTree
   /** Paths of locked objects by inode number. */
   readonly locks = new Map<number, string>()
   /** Syncs of files and of directories that were asked for: to count group commits. */
@@ -34,10 +34,16 @@ export class SimDisk {
   #faults: Fault[] = []
   #isStalled = false
   #stalled: (() => void)[] = []
+  /** What `usedBytes` found; undefined when a name or a length has changed since. */
+  #usedBytes: number | undefined
+  readonly #forgetUse = (): void => {
+    this.#usedBytes = undefined
+  }
 
   constructor(world: SimWorld, name: string, options: SimDiskOptions, random: Random) {
     this.world = world
     this.name = name
+    this.names = new NameTree(this.#forgetUse)
     this.options = { ...options }
     this.random = random
   }
@@ -168,6 +174,7 @@ export class SimDisk {
       directory.entries.set(name, node)
     }
     if (node.kind !== 'file') throw new Error(`${path} is a directory`)
+    this.#forgetUse()
     directory.durable.set(name, node)
     node.replace(bytes)
   }
@@ -178,6 +185,7 @@ export class SimDisk {
     const directory = this.names.find(names.slice(0, -1))
     const name = names.at(-1) ?? ''
     if (directory?.kind !== 'directory' || !directory.entries.has(name)) throw new Error(`no file ${path}`)
+    this.#forgetUse()
     directory.entries.delete(name)
     directory.durable.delete(name)
   }
@@ -195,8 +203,10 @@ export class SimDisk {
 
   /** Bytes of all files that have a name. */
   usedBytes(): number {
+    if (this.#usedBytes !== undefined) return this.#usedBytes
     let bytes = 0
     for (const { node } of this.names.walk()) if (node.kind === 'file') bytes += node.length
+    this.#usedBytes = bytes
     return bytes
   }
 
@@ -207,7 +217,7 @@ export class SimDisk {
   }
 
   newFile(): FileNode {
-    return new FileNode(++this.#nodeCount)
+    return new FileNode(++this.#nodeCount, this.#forgetUse)
   }
 
   newDirectory(): DirectoryNode {

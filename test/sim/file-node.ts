@@ -27,10 +27,13 @@ export class FileNode {
   mtimeMs = 0
   readonly #seen = new Bytes()
   readonly #durable = new Bytes()
+  readonly #onLength: () => void
   #changes: Change[] = []
 
-  constructor(number: number) {
+  /** @param onLength  told when its length may have changed */
+  constructor(number: number, onLength: () => void = () => {}) {
     this.number = number
+    this.#onLength = onLength
   }
 
   get length(): number {
@@ -50,11 +53,13 @@ export class FileNode {
   /** Writes `bytes`, which the node keeps: the caller must not change them. */
   write(position: number, bytes: Buffer): void {
     if (bytes.length === 0) return
+    if (position + bytes.length > this.#seen.length) this.#onLength()
     this.#seen.write(position, bytes)
     this.#changes.push({ kind: 'write', position, bytes, isForgotten: false })
   }
 
   truncate(length: number): void {
+    this.#onLength()
     this.#seen.resize(length)
     this.#changes.push({ kind: 'truncate', length, isForgotten: false })
   }
@@ -98,6 +103,7 @@ export class FileNode {
       else if (change.kind === 'write') this.#tear(change.position, change.bytes, random, chances)
     }
     this.#changes = []
+    this.#onLength()
     this.#seen.copyFrom(this.#durable)
   }
 
@@ -112,6 +118,7 @@ export class FileNode {
     this.#changes = []
     this.#durable.resize(0)
     this.#durable.write(0, bytes)
+    this.#onLength()
     this.#seen.copyFrom(this.#durable)
   }
 

@@ -30,7 +30,13 @@ interface NameChange {
 
 export class NameTree {
   readonly root = new DirectoryNode(1)
+  readonly #onNames: () => void
   #changes: NameChange[] = []
+
+  /** @param onNames  told when what can be reached by a name has changed */
+  constructor(onNames: () => void = () => {}) {
+    this.#onNames = onNames
+  }
 
   get changeCount(): number {
     return this.#changes.length
@@ -48,6 +54,7 @@ export class NameTree {
 
   link(directory: DirectoryNode, name: string, node: Node): void {
     directory.entries.set(name, node)
+    this.#onNames()
     this.#changes.push({ link: { directory, name, node } })
   }
 
@@ -55,6 +62,7 @@ export class NameTree {
     const node = directory.entries.get(name)
     if (node === undefined) return
     directory.entries.delete(name)
+    this.#onNames()
     this.#changes.push({ unlink: { directory, name, node } })
   }
 
@@ -63,6 +71,7 @@ export class NameTree {
     if (node === undefined || to.entries.get(toName) === node) return
     from.entries.delete(fromName)
     to.entries.set(toName, node)
+    this.#onNames()
     this.#changes.push({
       unlink: { directory: from, name: fromName, node },
       link: { directory: to, name: toName, node },
@@ -89,6 +98,7 @@ export class NameTree {
   losePower(random: Random, keepChance: number): void {
     for (const change of this.#changes) if (random.chance(keepChance)) applyTo(change)
     this.#changes = []
+    this.#onNames()
     const see = (directory: DirectoryNode): void => {
       directory.entries.clear()
       for (const [name, node] of directory.durable) {

@@ -8,7 +8,6 @@
 // The trace checksum covers kind, time, owner and detail of every event that ran, so two runs of a seed can be compared.
 
 import { assert } from '../../src/base/assert.ts'
-import { crc32 } from '../../src/base/crc32.ts'
 import type { Random } from '../../src/base/random.ts'
 
 /** The process that an event belongs to. */
@@ -34,14 +33,27 @@ export interface SimEvent {
 
 const TRACE_LINES_MAX = 40
 
+/** One line of the trace, written as text only when somebody reads it. */
+interface TraceLine {
+  atMs: number
+  kind: string
+  who: string
+  detail: string
+}
+
 export class Scheduler {
   readonly #random: Random
   readonly #heap: SimEvent[] = []
-  readonly #lines: string[] = []
+  /** The last lines, in a ring: the next one takes the place `#lineCount % TRACE_LINES_MAX`. */
+  readonly #lines: TraceLine[] = []
+  #lineCount = 0
+  /** The time as the checksum sees it. */
+  readonly #time = new Float64Array(1)
+  readonly #timeWords = new Uint32Array(this.#time.buffer)
   #nowMs = 0
   #order = 0
   #eventCount = 0
-  #checksum = 0
+  #checksum = 0x811c9dc5 | 0
 
   constructor(random: Random) {
     this.#random = random
@@ -57,14 +69,18 @@ export class Scheduler {
     return this.#eventCount
   }
 
-  /** CRC32 over all events that have run. */
+  /** A hash (FNV-1a, 32 bits) over all events that have run. */
   get checksum(): number {
-    return this.#checksum
+    return this.#checksum >>> 0
   }
 
   /** The last events, oldest first. */
   get lastLines(): readonly string[] {
-    return this.#lines
+    const start = Math.max(0, this.#lineCount - TRACE_LINES_MAX)
+    return Array.from({ length: this.#lineCount - start }, (_, index) => {
+      const { atMs, kind, who, detail } = this.#lines[(start + index) % TRACE_LINES_MAX]!
+      return `${atMs.toFixed(3)} ${kind} ${who} ${detail}`
+    })
   }
 
   /** Runs `run` `delayMs` (0 upward) from now; events of one moment come in an order drawn from the seed. */
@@ -105,10 +121,19 @@ export class Scheduler {
 
   /** Adds a line to the trace and its checksum: for events, and for choices worth comparing between two runs. */
   record(kind: string, who: string, detail: string): void {
-    const line = `${this.#nowMs.toFixed(3)} ${kind} ${who} ${detail}`
-    this.#checksum = crc32(Buffer.from(line), this.#checksum)
-    this.#lines.push(line)
-    if (this.#lines.length > TRACE_LINES_MAX) this.#lines.shift()
+    this.#time[0] = this.#nowMs
+    let hash = hashWord(hashWord(this.#checksum, this.#timeWords[0]!), this.#timeWords[1]!)
+    hash = hashText(hashText(hashText(hash, kind), who), detail)
+    this.#checksum = hash
+    const line = this.#lines[this.#lineCount % TRACE_LINES_MAX]
+    if (line === undefined) this.#lines.push({ atMs: this.#nowMs, kind, who, detail })
+    else {
+      line.atMs = this.#nowMs
+      line.kind = kind
+      line.who = who
+      line.detail = detail
+    }
+    this.#lineCount++
   }
 
   #push(
@@ -160,6 +185,18 @@ export class Scheduler {
     heap[index] = last
     return first
   }
+}
+
+const FNV_PRIME = 0x01000193
+
+function hashWord(hash: number, word: number): number {
+  return Math.imul(Math.imul(hash ^ (word & 0xffff), FNV_PRIME) ^ (word >>> 16), FNV_PRIME)
+}
+
+function hashText(hash: number, text: string): number {
+  let result = hash
+  for (let index = 0; index < text.length; index++) result = Math.imul(result ^ text.charCodeAt(index), FNV_PRIME)
+  return Math.imul(result ^ text.length, FNV_PRIME)
 }
 
 function isBefore(a: SimEvent, b: SimEvent): boolean {

@@ -33,6 +33,7 @@ export class SimSocket implements Socket {
   /** True for the end that connected. */
   readonly isClient: boolean
   readonly #network: SimNetwork
+  readonly #label: string
   readonly #process: SimProcess
   readonly #forgetDeath: () => void
   #peer: SimSocket | undefined
@@ -64,6 +65,7 @@ export class SimSocket implements Socket {
     this.local = local
     this.remote = remote
     this.isClient = isClient
+    this.#label = `${formatAddress(local)}>${formatAddress(remote)}`
     this.#forgetDeath = process.onDeath(() => this.#processDied())
     network.add(this)
   }
@@ -85,10 +87,6 @@ export class SimSocket implements Socket {
   get #peerName(): string {
     const peer = this.#peer
     return peer === undefined ? this.#machineName : peer.#machineName
-  }
-
-  get #label(): string {
-    return `${formatAddress(this.local)}>${formatAddress(this.remote)}`
   }
 
   get isStarted(): boolean {
