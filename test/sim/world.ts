@@ -117,7 +117,10 @@ export class SimWorld {
         try {
           for (let count = 0; count < EVENTS_PER_TURN; count++) {
             if (this.#failure !== undefined) throw this.#failure
-            if (isOver()) return resolve()
+            if (isOver()) {
+              resolve()
+              return
+            }
             // What an action resolved gets its turn before time goes on.
             if (!this.#runActions()) {
               if (this.eventCount >= this.options.eventsMax) throw new Error(`more than ${this.eventCount} events`)
