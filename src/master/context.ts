@@ -7,6 +7,7 @@ import type { Logger } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { Clock } from '../io/clock.ts'
 import type { MessageName, ReplyOf, RequestOf } from '../wire/messages.ts'
+import type { Attention } from './cluster/attention.ts'
 import type { Locations } from './cluster/locations.ts'
 import type { Servers } from './cluster/servers.ts'
 import type { FileTails } from './file-tails.ts'
@@ -15,16 +16,18 @@ import type { Operation, Outcome, Reply } from './operations.ts'
 import type { PackingChunks } from './packing.ts'
 import type { Proposer } from './proposer.ts'
 import type { Sealer } from './sealer.ts'
-import type { MasterSettings } from './settings.ts'
+import type { CopyLimits, MasterSettings } from './settings.ts'
 
 export interface MasterContext {
   readonly clock: Clock
   readonly random: Random
   readonly logger: Logger
   readonly settings: MasterSettings
+  readonly limits: CopyLimits
   readonly state: MetadataState
   readonly servers: Servers
   readonly locations: Locations
+  readonly attention: Attention
   readonly proposer: Proposer
   readonly sealer: Sealer
   readonly packing: PackingChunks

@@ -5,6 +5,7 @@ import type { ChunkLocation } from '../wire/messages.ts'
 import type { ReplicaState } from './cluster/locations.ts'
 import type { Liveness } from './cluster/servers.ts'
 import type { MasterContext } from './context.ts'
+import { isReachable } from './plan/standing.ts'
 
 /** Lower is asked first. `different` is never read from. */
 const stateOrder: Readonly<Record<ReplicaState, number>> = { good: 0, open: 1, short: 2, corrupt: 3, different: 99 }
@@ -34,4 +35,20 @@ export function locationOf(context: MasterContext, handle: ChunkHandle): ChunkLo
     shared: chunk.shared,
     replicas: found.map(({ replica }) => replica),
   }
+}
+
+/**
+ * Who asks for one chunk's place has lost it or found nobody there: if the chunk lacks replicas, somebody waits for its
+ * repair (GFS §4.3).
+ */
+export function noteAwaited({ state, locations, servers, clock, attention }: MasterContext, handle: ChunkHandle): void {
+  const chunk = state.chunk(handle)
+  if (chunk?.state !== 'sealed') return
+  const nowMs = clock.nowMs()
+  let whole = 0
+  for (const { directory, state: replicaState } of locations.of(handle)) {
+    const server = servers.serverOfDirectory(directory)
+    if (server && replicaState === 'good' && isReachable(servers.liveness(server, nowMs))) whole++
+  }
+  if (whole < (chunk.goal || state.goal)) attention.await(handle)
 }

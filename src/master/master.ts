@@ -33,7 +33,7 @@ import { namespaceHandlers } from './requests/namespace.ts'
 import { operatorHandlers } from './requests/operators.ts'
 import { reportHandlers } from './requests/reports.ts'
 import { Sealer } from './sealer.ts'
-import type { MasterSettings } from './settings.ts'
+import { copyLimits, type MasterSettings } from './settings.ts'
 import { Upkeep } from './upkeep.ts'
 
 /** Safe mode ends at the latest after this, whoever is missing. */
@@ -59,7 +59,6 @@ export class Master {
   readonly context: MasterContext
   readonly repairer: Repairer
   readonly #replicas: Replicas
-  readonly #attention = new Attention()
   readonly #startMs: number
   readonly #state: MetadataState
   #upkeep: Upkeep | undefined
@@ -124,9 +123,11 @@ export class Master {
       random: new Random(entropy.below(Number.MAX_SAFE_INTEGER)),
       logger,
       settings,
+      limits: copyLimits(settings),
       state,
       servers,
       locations: new Locations(),
+      attention: new Attention(),
       proposer: this.proposer,
       sealer,
       packing,
@@ -142,8 +143,8 @@ export class Master {
       ask,
       checkpoint: ports.checkpoint,
     }
-    this.#replicas = new Replicas(this.context, this.#attention)
-    this.repairer = new Repairer(this.context, this.#replicas, this.#attention)
+    this.#replicas = new Replicas(this.context)
+    this.repairer = new Repairer(this.context, this.#replicas)
   }
 
   /** The state is whole and the log takes records: what was begun is ended, what was open is known, upkeep runs. */
@@ -196,7 +197,7 @@ export class Master {
   /** What was applied becomes known to those it concerns. */
   #tell(): void {
     const { changes } = this.#state
-    const { allocated, sealed, forgotten } = changes
+    const { allocated, sealed, forgotten, goalChanged } = changes
     const { openedMs, clock, locations } = this.context
     for (const { handle, members } of allocated) {
       openedMs.set(handle, clock.nowMs())
@@ -217,6 +218,7 @@ export class Master {
     }
     for (const { handle } of sealed) this.repairer.sealed(handle)
     for (const handle of forgotten) this.#replicas.forgotten(handle)
+    for (const handle of goalChanged) this.context.attention.add(handle)
     changes.clear()
   }
 

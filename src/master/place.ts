@@ -52,6 +52,7 @@ export function placementServers(context: MasterContext): PlacementServer[] {
       life: directory.life,
       isWritable: directory.state === 'ok',
       capacityBytes: directory.capacityBytes,
+      usedBytes: directory.usedBytes,
       freeBytes: directory.freeBytes,
     })),
   }))

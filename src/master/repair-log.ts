@@ -5,8 +5,8 @@
 
 import { formatServer, type ServerId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
-import { SECOND_MS } from '../base/units.ts'
 import type { Clock } from '../io/clock.ts'
+import { RateMeter } from './rate-meter.ts'
 
 export interface Incident {
   readonly servers: readonly string[]
@@ -20,7 +20,6 @@ export interface Incident {
 }
 
 const INCIDENTS_MAX = 20
-const RATE_BUCKETS = 10
 
 export class RepairLog {
   copies = 0
@@ -28,9 +27,7 @@ export class RepairLog {
   readonly #clock: Clock
   readonly #logger: Logger
   readonly #incidents: Incident[] = []
-  /** Bytes copied in each of the last seconds. */
-  readonly #perSecond = new Array<number>(RATE_BUCKETS).fill(0)
-  #second = 0
+  readonly #rate: RateMeter
   #begunMs: number | undefined
   #firstOrderMs: number | undefined
   #lastCopyMs = 0
@@ -42,6 +39,7 @@ export class RepairLog {
 
   constructor(clock: Clock, logger: Logger) {
     this.#clock = clock
+    this.#rate = new RateMeter(clock)
     this.#logger = logger
   }
 
@@ -52,8 +50,7 @@ export class RepairLog {
 
   /** Bytes a second, of late. */
   get bytesPerSecond(): number {
-    this.#turn()
-    return Math.round(this.#perSecond.reduce((total, bytes) => total + bytes, 0) / RATE_BUCKETS)
+    return this.#rate.perSecond
   }
 
   lost(server: ServerId, replicas: number, detectionMs: number): void {
@@ -74,8 +71,7 @@ export class RepairLog {
     this.#incidentCopies++
     this.#incidentBytes += bytes
     this.#lastCopyMs = this.#clock.nowMs()
-    this.#turn()
-    this.#perSecond[this.#second % RATE_BUCKETS]! += bytes
+    this.#rate.add(bytes)
   }
 
   /** @param isBusy  something waits for copies, or is being copied */
@@ -105,13 +101,5 @@ export class RepairLog {
 
   #begin(): void {
     this.#begunMs ??= this.#clock.nowMs()
-  }
-
-  /** Empties the buckets of the seconds that have passed. */
-  #turn(): void {
-    const second = Math.floor(this.#clock.nowMs() / SECOND_MS)
-    const passed = Math.min(RATE_BUCKETS, second - this.#second)
-    for (let index = 0; index < passed; index++) this.#perSecond[(second - index) % RATE_BUCKETS] = 0
-    this.#second = second
   }
 }

@@ -7,30 +7,21 @@
 // Nothing is copied or deleted in safe mode, or while a server has seen more history than this log has.
 //
 // Bounds: WANTS_MAX chunks are known to lack something (the sweep finds the others), LOOKS_PER_TICK are looked at in a
-// tick, COPIES_MAX copies are under way, FAILURES_MAX failed ones remembered.
+// tick; those of copies stand in copies.ts.
 
-import { DfsError, isDfsError } from '../base/errors.ts'
-import { type ChunkHandle, formatHandle, formatServer, type ServerId } from '../base/ids.ts'
-import { MiB, SECOND_MS } from '../base/units.ts'
+import type { ChunkHandle, ServerId } from '../base/ids.ts'
+import { formatHandle, formatServer } from '../base/ids.ts'
+import { SECOND_MS } from '../base/units.ts'
 import type { Timer } from '../io/clock.ts'
 import type { Order } from '../wire/messages.ts'
 import type { Attention } from './cluster/attention.ts'
 import type { ServerView } from './cluster/servers.ts'
 import type { MasterContext } from './context.ts'
-import { historyOf, newerServer } from './history.ts'
+import { COPIES_MAX, Copies } from './copies.ts'
+import { newerServer } from './history.ts'
 import type { ChunkFacts } from './metadata/chunk-table.ts'
-import { placementServers } from './place.ts'
-import {
-  type CopyPlan,
-  type CopyWant,
-  judgeChunk,
-  type Presence,
-  planCopies,
-  type RepairServer,
-  type ReplicaView,
-  type Verdict,
-} from './plan/repair.ts'
-import { intentNow } from './plan/standing.ts'
+import { type CopyPlan, type CopyWant, judgeChunk, planCopies, type ReplicaView, type Verdict } from './plan/repair.ts'
+import { intentNow, type Presence, presenceOf } from './plan/standing.ts'
 import { RepairLog } from './repair-log.ts'
 import type { Replicas } from './replicas.ts'
 import { Trims } from './trims.ts'
@@ -44,30 +35,8 @@ const SWEEP_PER_TICK = 500
 const WANTS_MAX = 1_000_000
 /** Chunks of one class that a tick considers for copies. */
 const CONSIDERED_MAX = 256
-const COPIES_MAX = 256
-const COPIES_IN_MAX = 3
-const COPIES_OUT_MAX = 4
 /** The members of a chunk that was just sealed have so long to say that they are. */
 const SEAL_SETTLES_MS = 2 * SECOND_MS
-const FAILURES_MAX = 10_000
-const RETRY_MS_MIN = SECOND_MS / 2
-const RETRY_MS_MAX = 60 * SECOND_MS
-/** A copy may take this long besides what its rate makes of its length. */
-const COPY_MS = 60 * SECOND_MS
-/** Slower than this is given up, whatever the rate. */
-const COPY_BYTES_PER_SECOND_MIN = MiB
-
-interface Copy {
-  readonly plan: CopyPlan
-  readonly cancel: AbortController
-}
-
-interface Failure {
-  count: number
-  retryAtMs: number
-  readonly servers: Set<ServerId>
-}
-
 export class Repairer {
   readonly log: RepairLog
   readonly #context: MasterContext
@@ -76,20 +45,19 @@ export class Repairer {
   readonly #trims: Trims
   /** Chunks that lack replicas, by how many whole ones are left: 0, 1, 2, more. */
   readonly #wants: readonly Set<ChunkHandle>[] = [new Set(), new Set(), new Set(), new Set()]
-  readonly #copies = new Map<ChunkHandle, Copy[]>()
-  readonly #failures = new Map<ChunkHandle, Failure>()
+  readonly #copies: Copies
   readonly #sealed = new Map<ChunkHandle, number>()
   readonly #presence = new Map<ServerId, Presence>()
-  #copyCount = 0
   #sweepAfter: ChunkHandle | 0 = 0
   #timer: Timer | undefined
   #isStopped = false
 
-  constructor(context: MasterContext, replicas: Replicas, attention: Attention) {
+  constructor(context: MasterContext, replicas: Replicas) {
     this.#context = context
     this.#replicas = replicas
-    this.#attention = attention
+    this.#attention = context.attention
     this.log = new RepairLog(context.clock, context.logger)
+    this.#copies = new Copies(context, replicas)
     this.#trims = new Trims((handle) => this.#judge(handle)?.verdict)
     this.#arm()
   }
@@ -98,10 +66,11 @@ export class Repairer {
   facts() {
     const { copies, bytes, bytesPerSecond, incidents } = this.log
     const [none = 0, one = 0, two = 0, more = 0] = this.#wants.map((set) => set.size)
-    const waiting = none + one + two + more + this.#copyCount
+    const inFlight = this.#copies.countFor('repair')
+    const waiting = none + one + two + more + inFlight
     const etaMs = bytesPerSecond === 0 ? null : Math.round((SECOND_MS * waiting * (bytes / copies)) / bytesPerSecond)
     return {
-      inFlight: this.#copyCount,
+      inFlight,
       bytesPerSecond,
       queue: { none, one, two, more },
       /** Null: nothing was copied of late. */
@@ -114,7 +83,7 @@ export class Repairer {
   stop(): void {
     this.#isStopped = true
     this.#timer?.cancel()
-    for (const copies of this.#copies.values()) for (const { cancel } of copies) cancel.abort(stopping())
+    this.#copies.stop()
   }
 
   /** A chunk was sealed: its members are about to say so. */
@@ -161,10 +130,10 @@ export class Repairer {
     }
     for (const handle of this.#attention.take(LOOKS_PER_TICK)) this.#look(handle, nowMs)
     this.#sweep(nowMs)
-    this.#trims.tick(nowMs, this.#servers())
+    this.#trims.tick(nowMs, this.#copies.servers())
     this.#beginCopies(nowMs)
     const waits = this.#wants.some((set) => set.size > 0) || this.#attention.size > 0
-    this.log.tick(this.#copyCount > 0 || waits)
+    this.log.tick(this.#copies.countFor('repair') > 0 || waits)
   }
 
   #mayAct(): boolean {
@@ -201,13 +170,8 @@ export class Repairer {
 
   #presenceOf(server: ServerView, nowMs: number): Presence {
     const { servers, state, proposer } = this.#context
-    const liveness = servers.liveness(server, nowMs)
-    if (liveness === 'dead') return 'lost'
     const intent = intentNow(state.server(server.id), proposer.clusterMs)
-    if (liveness === 'maintenance') return 'away'
-    if (intent === 'drain') return 'leaving'
-    if (liveness === 'suspect' || !server.hasReported) return 'unsure'
-    return 'here'
+    return presenceOf(servers.liveness(server, nowMs), intent, server.hasReported)
   }
 
   #sweep(nowMs: number): void {
@@ -220,13 +184,9 @@ export class Repairer {
   #look(handle: ChunkHandle, nowMs: number): void {
     const judged = this.#judge(handle)
     const verdict = judged?.verdict
-    const copies = this.#copies.get(handle)
-    if (copies && verdict?.kind !== 'lacking') {
-      const reason = new DfsError('ABORTED', `chunk ${formatHandle(handle)}: the copy is no longer needed`, { handle })
-      for (const { cancel } of copies) cancel.abort(reason)
-    }
-    if (verdict?.kind === 'lacking' && judged && verdict.missing > (copies?.length ?? 0)) {
-      this.#want(handle, Math.min(verdict.whole, this.#wants.length - 1))
+    if (verdict?.kind !== 'lacking') this.#copies.cancel(handle, 'repair')
+    else if (verdict.missing > this.#copies.targetsOf(handle).length) {
+      this.#want(handle, this.#kindOf(verdict.whole))
       return
     }
     this.#want(handle, undefined)
@@ -239,6 +199,16 @@ export class Repairer {
     for (const [index, set] of this.#wants.entries()) if (index !== kind) set.delete(handle)
     const set = kind === undefined ? undefined : this.#wants[kind]
     if (set && set.size < WANTS_MAX) set.add(handle)
+  }
+
+  /** It comes after all others of its kind. */
+  #wantLater(handle: ChunkHandle, whole: number): void {
+    this.#want(handle, undefined)
+    this.#want(handle, this.#kindOf(whole))
+  }
+
+  #kindOf(whole: number): number {
+    return Math.min(whole, this.#wants.length - 1)
   }
 
   /** Undefined: nothing is wanted of this chunk, or not by this way (open chunks are sealed first). */
@@ -267,137 +237,66 @@ export class Repairer {
     return views
   }
 
-  #servers(): Map<ServerId, RepairServer> {
-    const copiesIn = new Map<ServerId, number>()
-    const copiesOut = new Map<ServerId, number>()
-    for (const copies of this.#copies.values()) {
-      for (const { plan } of copies) {
-        copiesIn.set(plan.target, (copiesIn.get(plan.target) ?? 0) + 1)
-        const [source] = plan.sources
-        if (source !== undefined) copiesOut.set(source, (copiesOut.get(source) ?? 0) + 1)
-      }
-    }
-    return new Map(
-      placementServers(this.#context).map((server) => [
-        server.id,
-        {
-          ...server,
-          address: this.#context.servers.get(server.id)?.address ?? '',
-          copiesIn: copiesIn.get(server.id) ?? 0,
-          copiesOut: copiesOut.get(server.id) ?? 0,
-        },
-      ]),
-    )
-  }
-
   #beginCopies(nowMs: number): void {
     const wants: CopyWant[] = []
+    for (const handle of this.#attention.awaited()) this.#consider(handle, nowMs, wants)
     for (const set of this.#wants) {
-      let considered = 0
+      const first: ChunkHandle[] = []
       for (const handle of set) {
-        if (considered++ >= CONSIDERED_MAX) break
-        const want = this.#wantOf(handle, nowMs)
-        if (want === undefined) continue
-        if (want === 'none') set.delete(handle)
-        else wants.push(want)
+        if (first.length >= CONSIDERED_MAX) break
+        if (!this.#attention.isAwaited(handle)) first.push(handle)
       }
+      for (const handle of first) this.#consider(handle, nowMs, wants)
     }
     if (wants.length === 0) return
-    const limits = {
-      budget: COPIES_MAX - this.#copyCount,
-      inPerServer: COPIES_IN_MAX,
-      outPerServer: COPIES_OUT_MAX,
-    }
-    const plans = planCopies(wants, [...this.#servers().values()], limits, this.#context.random)
+    const { limits, random } = this.#context
+    const plans = planCopies(
+      wants,
+      [...this.#copies.servers().values()],
+      {
+        budget: COPIES_MAX - this.#copies.count,
+        inPerServer: limits.copiesPerServer,
+        outPerServer: limits.copiesPerServer + 1,
+      },
+      random,
+    )
     for (const plan of plans) this.#begin(plan)
+    // Those that have no place now let others be considered.
+    const begun = new Set(plans.map(({ handle }) => handle))
+    for (const { handle, whole } of wants) if (!begun.has(handle)) this.#wantLater(handle, whole)
   }
 
-  /** 'none': it lacks nothing any more; undefined: not now. */
-  #wantOf(handle: ChunkHandle, nowMs: number): CopyWant | 'none' | undefined {
+  /** Adds what the chunk lacks now to `wants`, unless a copy has just failed; forgets it when it lacks nothing. */
+  #consider(handle: ChunkHandle, nowMs: number, wants: CopyWant[]): void {
+    if (!this.#wants.some((set) => set.has(handle))) return
     const judged = this.#judge(handle)
-    if (judged?.verdict.kind !== 'lacking') return 'none'
-    const failure = this.#failures.get(handle)
-    if (failure && nowMs < failure.retryAtMs) return undefined
-    const copies = this.#copies.get(handle) ?? []
-    const missing = judged.verdict.missing - copies.length
-    if (missing <= 0) return 'none'
-    const avoid = new Set([...copies.map(({ plan }) => plan.target), ...(failure?.servers ?? [])])
+    const targets = this.#copies.targetsOf(handle)
+    const missing = judged?.verdict.kind === 'lacking' ? judged.verdict.missing - targets.length : 0
+    if (judged?.verdict.kind !== 'lacking' || missing <= 0) {
+      this.#want(handle, undefined)
+      return
+    }
     const { chunk, replicas, verdict } = judged
+    const failure = this.#copies.failureOf(handle)
+    if (failure && nowMs < failure.retryAtMs) {
+      this.#wantLater(handle, verdict.whole)
+      return
+    }
+    const avoid = new Set([...targets, ...(failure?.servers ?? [])])
     const isAwaited = this.#attention.isAwaited(handle)
-    return { handle, length: chunk.length, missing, whole: verdict.whole, replicas, isAwaited, avoid }
+    wants.push({ handle, length: chunk.length, missing, whole: verdict.whole, replicas, isAwaited, avoid })
   }
 
   #begin(plan: CopyPlan): void {
     const { handle } = plan
-    const copy: Copy = { plan, cancel: new AbortController() }
-    const copies = this.#copies.get(handle)
-    if (copies) copies.push(copy)
-    else this.#copies.set(handle, [copy])
-    this.#copyCount++
+    const verdict = this.#judge(handle)?.verdict
+    const isLast = verdict?.kind === 'lacking' && verdict.whole <= 1
     this.log.planned()
-    this.#copy(copy)
-      .catch((error: unknown) => {
-        if (!isDfsError(error)) throw error
-        this.#failed(plan, error)
-      })
-      .finally(() => {
-        this.#copyCount--
-        const left = (this.#copies.get(handle) ?? []).filter((other) => other !== copy)
-        if (left.length > 0) this.#copies.set(handle, left)
-        else this.#copies.delete(handle)
-        this.#attention.add(handle)
-      })
-  }
-
-  async #copy({ plan, cancel }: Copy): Promise<void> {
-    const { state, servers, settings, ask } = this.#context
-    const { handle, target, directory } = plan
-    const chunk = state.chunk(handle)
-    if (!chunk) return
-    const { version, length, digest, indexDigest, shared, allocationIndex: logIndex } = chunk
-    const judged = this.#judge(handle)
-    const isLast = judged?.verdict.kind === 'lacking' && judged.verdict.whole <= 1
-    const bytesPerSecond = isLast ? 0 : settings.repairBytesPerSecond
-    const sources = plan.sources.flatMap((server) => {
-      const address = servers.get(server)?.address
-      return address === undefined ? [] : [{ server, address }]
+    const copied = this.#copies.begin(plan, 'repair', isLast ? 0 : this.#context.limits.repairBytesPerSecond)
+    // Rejects for a bug alone, and the process ends with it.
+    void copied.then((bytes) => {
+      if (bytes !== undefined) this.log.copied(bytes)
+      this.#attention.add(handle)
     })
-    const order = { handle, version, length, digest, indexDigest, shared, logIndex, directory, sources, bytesPerSecond }
-    const slowest = Math.min(bytesPerSecond || COPY_BYTES_PER_SECOND_MIN, COPY_BYTES_PER_SECOND_MIN)
-    const timeoutMs = COPY_MS + (COPIES_IN_MAX * length * SECOND_MS) / slowest
-    const view = servers.get(target)
-    const history = historyOf(this.#context)
-    const { facts, bytes } = await ask(target, 'clone', { ...order, history }, { timeoutMs, signal: cancel.signal })
-    // Said over another connection since, it says it again in that one's report.
-    if (view && servers.get(target) === view) this.#replicas.note(view, facts)
-    this.#failures.delete(handle)
-    this.log.copied(bytes)
   }
-
-  #failed(plan: CopyPlan, error: DfsError): void {
-    const { handle, target } = plan
-    if (error.code === 'ABORTED' || this.#isStopped) return
-    const failure = this.#failures.get(handle) ?? { count: 0, retryAtMs: 0, servers: new Set<ServerId>() }
-    failure.count++
-    // Where it failed is avoided for some tries, then tried again: it may be the only place left.
-    if (failure.count % 4 === 0) failure.servers.clear()
-    else failure.servers.add(target)
-    const waitMs = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** Math.min(failure.count - 1, 10))
-    failure.retryAtMs = this.#context.clock.nowMs() + waitMs
-    this.#failures.set(handle, failure)
-    if (this.#failures.size > FAILURES_MAX) {
-      for (const oldest of this.#failures.keys()) {
-        this.#failures.delete(oldest)
-        break
-      }
-    }
-    this.#context.logger.warn(
-      { event: 'copy-failed', handle, server: target, code: error.code, tries: failure.count },
-      `chunk ${formatHandle(handle)} could not be copied to ${formatServer(target)}: ${error.message}`,
-    )
-  }
-}
-
-function stopping(): DfsError {
-  return new DfsError('UNAVAILABLE', 'the master is stopping')
 }

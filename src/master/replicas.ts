@@ -6,7 +6,6 @@
 import type { ChunkHandle, DirectoryId, ServerId } from '../base/ids.ts'
 import { ORDER_HOLDBACK_MS } from '../base/limits.ts'
 import type { Order, ReplicaFacts } from '../wire/messages.ts'
-import type { Attention } from './cluster/attention.ts'
 import type { ReplicaState } from './cluster/locations.ts'
 import type { ServerView } from './cluster/servers.ts'
 import type { MasterContext } from './context.ts'
@@ -19,7 +18,6 @@ const ORDERS_PER_REPLY = 1024
 
 export class Replicas {
   readonly #context: MasterContext
-  readonly #attention: Attention
   readonly #startMs: number
   readonly #orders = new Map<ServerId, Map<ChunkHandle, Order>>()
   readonly #wantsReport = new Set<ServerId>()
@@ -28,9 +26,8 @@ export class Replicas {
   /** Replicas set aside because the log doesn't know them, a server each. */
   readonly #quarantined = new Map<ServerId, Set<ChunkHandle>>()
 
-  constructor(context: MasterContext, attention: Attention) {
+  constructor(context: MasterContext) {
     this.#context = context
-    this.#attention = attention
     this.#startMs = context.clock.nowMs()
   }
 
@@ -52,7 +49,7 @@ export class Replicas {
     const { state, locations } = this.#context
     const { handle, directory } = facts
     this.#reporting.get(server.id)?.add(handle)
-    this.#attention.add(handle)
+    this.#context.attention.add(handle)
     if (facts.state === 'gone') {
       locations.delete(handle, directory)
       return
@@ -76,7 +73,7 @@ export class Replicas {
 
   /** A reader has met a bad replica of the chunk. */
   awaited(handle: ChunkHandle): void {
-    if (this.#context.state.hasChunk(handle)) this.#attention.await(handle)
+    if (this.#context.state.hasChunk(handle)) this.#context.attention.await(handle)
   }
 
   beginReport(server: ServerView): void {
@@ -94,7 +91,7 @@ export class Replicas {
       for (const handle of [...this.#context.locations.handlesOf(directory)]) {
         if (named.has(handle) || this.#isMember(handle, directory)) continue
         this.#context.locations.delete(handle, directory)
-        this.#attention.add(handle)
+        this.#context.attention.add(handle)
       }
     }
   }
@@ -116,7 +113,7 @@ export class Replicas {
       if (server) this.#order(server.id, { ...gone, handle })
     }
     locations.forget(handle)
-    this.#attention.add(handle)
+    this.#context.attention.add(handle)
   }
 
   /** Orders for one heartbeat reply; they leave the queue. */

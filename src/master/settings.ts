@@ -23,6 +23,32 @@ export interface MasterSettings {
   readonly checkpointEveryBytes: number
 }
 
+/** What copying may take. The operator may change it while the master runs; a restart goes back to the settings. */
+export interface CopyLimits {
+  /** Of each server's network, but those of last copies; 0: no limit. */
+  repairBytesPerSecond: number
+  /** The same for rebalancing, which never runs beside repair; 0: no limit. */
+  balanceBytesPerSecond: number
+  /** Copies under way to one server; one more may be read from it at a time. */
+  copiesPerServer: number
+  isBalancing: boolean
+}
+
+export const COPIES_PER_SERVER = 3
+/** As many as a chunkserver takes (cloner.ts), with room for orders that overlap. */
+export const COPIES_PER_SERVER_MAX = 32
+/** Rebalancing is in no hurry: it takes this part of what repair may take. */
+const BALANCE_PART = 1 / 4
+
+export function copyLimits({ repairBytesPerSecond }: MasterSettings): CopyLimits {
+  return {
+    repairBytesPerSecond,
+    balanceBytesPerSecond: Math.ceil(repairBytesPerSecond * BALANCE_PART),
+    copiesPerServer: COPIES_PER_SERVER,
+    isBalancing: true,
+  }
+}
+
 export const defaultSettings: MasterSettings = {
   goal: 3,
   minReplicas: undefined,

@@ -11,7 +11,7 @@
 import type { ChunkHandle, ServerId } from '../base/ids.ts'
 import { ORDER_VALID_MS } from '../base/limits.ts'
 import { SECOND_MS } from '../base/units.ts'
-import { type RepairServer, type ReplicaView, type Verdict, worstReplica } from './plan/repair.ts'
+import { type RepairServer, type Verdict, worstReplica } from './plan/repair.ts'
 
 const SURPLUS_MAX = 100_000
 /** Too many for this long before one goes: a server that comes and goes must not cost its replicas. */
@@ -70,7 +70,7 @@ export class Trims {
       const verdict = this.#judge(handle)
       if (verdict?.kind !== 'surplus') continue
       const worst = worstReplica(verdict.replicas, servers)
-      if (worst) this.#choose(handle, worst)
+      if (worst !== undefined) this.#choose(handle, worst)
     }
   }
 
@@ -94,7 +94,7 @@ export class Trims {
     return taken
   }
 
-  #choose(handle: ChunkHandle, { server }: ReplicaView): void {
+  #choose(handle: ChunkHandle, server: ServerId): void {
     this.#trims.set(handle, { server, givenMs: undefined })
     const waiting = this.#byServer.get(server)
     if (waiting) waiting.add(handle)

@@ -36,6 +36,11 @@ export class Attention {
     return this.#awaited.has(handle)
   }
 
+  /** Chunks that somebody waits for, the longest waiting first. */
+  awaited(): IterableIterator<ChunkHandle> {
+    return this.#awaited.values()
+  }
+
   /** The chunk is well: nobody waits any more. */
   settle(handle: ChunkHandle): void {
     this.#awaited.delete(handle)

@@ -35,6 +35,8 @@ export class Changes {
   readonly versionRaised: { readonly handle: ChunkHandle; readonly version: number }[] = []
   /** Chunks that left the table: their replicas may be deleted. */
   readonly forgotten: ChunkHandle[] = []
+  /** Chunks that are wanted more often, or less. */
+  readonly goalChanged: ChunkHandle[] = []
   /** Tops of removed trees and files without a name that were dropped: their writers get FILE_REMOVED. */
   readonly removed: InodeId[] = []
   readonly sessionsEnded: SessionId[] = []
@@ -46,6 +48,7 @@ export class Changes {
     empty(this.sealed)
     empty(this.versionRaised)
     empty(this.forgotten)
+    empty(this.goalChanged)
     empty(this.removed)
     empty(this.sessionsEnded)
     empty(this.jobsEnded)

@@ -181,7 +181,9 @@ function setGoals(state: MetadataState, row: number, goal: number): void {
   }
   for (const [handle, extents] of own) {
     const chunk = state.chunks.row(handle)
-    if (extents === state.chunks.references(chunk) || state.chunks.goal(chunk) < goal) state.chunks.setGoal(chunk, goal)
+    if (extents !== state.chunks.references(chunk) && state.chunks.goal(chunk) >= goal) continue
+    state.chunks.setGoal(chunk, goal)
+    if (state.changes.isCollecting) state.changes.goalChanged.push(handle)
   }
 }
 

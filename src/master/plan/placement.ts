@@ -13,6 +13,8 @@ export interface PlacementDirectory {
   readonly life: Life
   readonly isWritable: boolean
   readonly capacityBytes: number
+  /** Of chunks; what else lies on the disk is neither used nor free. */
+  readonly usedBytes: number
   readonly freeBytes: number
 }
 
@@ -92,9 +94,42 @@ function roomiest(server: PlacementServer, bytes: number): PlacementDirectory | 
 
 /** Lower is better: how full the disk is, how busy the server is, and a little chance. */
 function costOf(server: PlacementServer, directory: PlacementDirectory, random: Random): number {
-  const full = 1 - directory.freeBytes / Math.max(directory.capacityBytes, 1)
-  return full + server.load / 16 + random.fraction() / 8
+  return fullness(directory) + server.load / 16 + random.fraction() / 8
 }
+
+/**
+ * How full a disk is of what chunks may take of it, 0 .. 1. Placement, trims and rebalancing go by this one measure:
+ * with two of them, one would carry away what the other brings.
+ */
+export function fullness({ usedBytes, freeBytes }: { readonly usedBytes: number; readonly freeBytes: number }): number {
+  return usedBytes / Math.max(1, usedBytes + freeBytes)
+}
+
+/** Where a server stands among failure domains. */
+export interface Domains {
+  readonly host: string
+  /** '' when it has no name. */
+  readonly rack: string
+  readonly zone: string
+}
+
+/**
+ * How much company a replica on this server has in its failure domains: a shared host weighs more than any number of
+ * shared racks, a rack more than any zones. An unnamed rack or zone is shared with nobody.
+ */
+export function companyOf(server: Domains, others: Iterable<Domains>): number {
+  let company = 0
+  for (const other of others) {
+    if (server.host !== '' && other.host === server.host) company += HOST_WEIGHT
+    if (server.rack !== '' && other.rack === server.rack && other.zone === server.zone) company += RACK_WEIGHT
+    if (server.zone !== '' && other.zone === server.zone) company += 1
+  }
+  return company
+}
+
+/** More than REPLICAS_MAX of the next smaller ones. */
+const RACK_WEIGHT = 64
+const HOST_WEIGHT = RACK_WEIGHT * RACK_WEIGHT
 
 /** Adds candidates to `chosen` (which it changes) until there are `count`, the least conflicting and cheapest first. */
 function choose(candidates: readonly Candidate[], count: number, chosen: Candidate[]): Candidate[] {
@@ -108,23 +143,9 @@ function choose(candidates: readonly Candidate[], count: number, chosen: Candida
 }
 
 function isBetter(a: Candidate, b: Candidate, chosen: readonly Candidate[]): boolean {
-  for (const domain of ['host', 'rack', 'zone'] as const) {
-    const difference = sharing(a, chosen, domain) - sharing(b, chosen, domain)
-    if (difference !== 0) return difference < 0
-  }
-  return a.cost < b.cost
-}
-
-/** How many of the chosen share the failure domain; an unnamed rack or zone is shared with nobody. */
-function sharing(candidate: Candidate, chosen: readonly Candidate[], domain: 'host' | 'rack' | 'zone'): number {
-  const name = candidate.server[domain]
-  if (name === '') return 0
-  let count = 0
-  for (const other of chosen) {
-    const isSame = other.server[domain] === name && (domain !== 'rack' || other.server.zone === candidate.server.zone)
-    if (isSame) count++
-  }
-  return count
+  const company = chosen.map(({ server }) => server)
+  const difference = companyOf(a.server, company) - companyOf(b.server, company)
+  return difference === 0 ? a.cost < b.cost : difference < 0
 }
 
 /** One more server for a chunk that `company` holds replicas of already; undefined when none has room. */

@@ -8,17 +8,8 @@
 import type { ChunkHandle, DirectoryId, ServerId } from '../../base/ids.ts'
 import type { Random } from '../../base/random.ts'
 import type { ReplicaState } from '../cluster/locations.ts'
-import { type PlacementServer, placeAnother } from './placement.ts'
-
-/**
- * What a replica's server means for it:
- *   here     live and has reported: what is known of its replicas is so
- *   unsure   silent for a moment, or not reported since it joined: counts, but nothing is given up for it
- *   away     stopped for maintenance: counts while enough others are reachable
- *   leaving  drained: read from, doesn't count
- *   lost     dead or a failed disk
- */
-export type Presence = 'here' | 'unsure' | 'away' | 'leaving' | 'lost'
+import { companyOf, type Domains, fullness, type PlacementServer, placeAnother } from './placement.ts'
+import type { Presence } from './standing.ts'
 
 export interface ReplicaView {
   readonly server: ServerId
@@ -85,34 +76,36 @@ export function judgeChunk(goal: number, replicas: readonly ReplicaView[]): Verd
   return { kind: 'surplus', replicas: good, count: here - goal }
 }
 
-/** The replica to give up first: the one with the most company in its failure domains, then on the fullest disk. */
+/**
+ * The replica to give up first: the one with the most company in its failure domains, then on the fullest disk.
+ * Undefined: none is on a known server.
+ */
 export function worstReplica(
-  replicas: readonly ReplicaView[],
+  replicas: readonly Place[],
   servers: ReadonlyMap<ServerId, RepairServer>,
-): ReplicaView | undefined {
-  let worst: ReplicaView | undefined
+): ServerId | undefined {
+  let worst: ServerId | undefined
   let worstCost = Number.NEGATIVE_INFINITY
   for (const replica of replicas) {
     const server = servers.get(replica.server)
     if (!server) continue
-    let company = 0
-    for (const other of replicas) {
-      const neighbour = other === replica ? undefined : servers.get(other.server)
-      if (neighbour?.host === server.host) company += 4
-      if (neighbour && server.rack !== '' && neighbour.rack === server.rack) company += 2
-      if (neighbour && server.zone !== '' && neighbour.zone === server.zone) company += 1
-    }
+    const others = replicas.flatMap((other) => (other === replica ? [] : (servers.get(other.server) ?? [])))
     const disk = server.directories.find(({ directory }) => directory === replica.directory)
-    const full = disk ? 1 - disk.freeBytes / Math.max(1, disk.capacityBytes) : 0
-    if (company + full <= worstCost) continue
-    worst = replica
-    worstCost = company + full
+    const cost = companyOf(server, others) + (disk ? fullness(disk) : 0)
+    if (cost <= worstCost) continue
+    worst = replica.server
+    worstCost = cost
   }
   return worst
 }
 
+/** Where a replica is, or would be. */
+export interface Place {
+  readonly server: ServerId
+  readonly directory: DirectoryId
+}
+
 export interface RepairServer extends PlacementServer {
-  readonly address: string
   /** Copies under way to it and from it. */
   readonly copiesIn: number
   readonly copiesOut: number
@@ -165,14 +158,16 @@ export function planCopies(
     const taken = new Set(want.avoid)
     for (let copy = 0; copy < want.missing; copy++) {
       if (plans.length >= limits.budget) return plans
-      const sources = sourcesOf(want, byId, copiesOut, limits.outPerServer)
-      const first = sources[0]
-      if (first === undefined) break
+      if (!hasFreeSource(want, byId, copiesOut, limits.outPerServer)) break
       const free = servers.filter(
         (server) => !taken.has(server.id) && (copiesIn.get(server.id) ?? 0) < limits.inPerServer,
       )
       const target = targetOf(want, free, byId, copiesIn, random)
-      if (target === undefined) break
+      const to = target && byId.get(target.server)
+      if (target === undefined || to === undefined) break
+      const sources = sourcesOf(want.replicas, to, byId, copiesOut, limits.outPerServer)
+      const first = sources[0]
+      if (first === undefined) break
       // A damaged replica that its copy takes the place of is its last source, for what no other proves.
       const others = sources.filter((source) => source !== target.server)
       if (others.length < sources.length) others.push(target.server)
@@ -212,32 +207,55 @@ function targetOf(
   return undefined
 }
 
-const sourceOrder: Readonly<Record<ReplicaState, number>> = {
-  good: 0,
-  corrupt: 100,
-  short: 101,
-  open: 102,
-  different: 0,
+/** Whether one of the best replicas may be copied from now: a damaged one is not asked because whole ones are busy. */
+function hasFreeSource(
+  { replicas }: CopyWant,
+  servers: ReadonlyMap<ServerId, RepairServer>,
+  copiesOut: ReadonlyMap<ServerId, number>,
+  outMax: number,
+): boolean {
+  const readable = replicas.filter((replica) => isSource(replica) && servers.has(replica.server))
+  const whole = readable.filter(({ state }) => state === 'good')
+  return (whole.length > 0 ? whole : readable).some(({ server }) => (copiesOut.get(server) ?? 0) < outMax)
 }
 
-/** Whole ones first, live ones first, the least busy first. None: all of them are at their limit. */
-function sourcesOf(
-  want: CopyWant,
-  byId: ReadonlyMap<ServerId, RepairServer>,
+/**
+ * Where to copy from, best first: whole ones, live ones, near and not busy ones (a copy under way there weighs as much as
+ * one step of distance: same host, rack, zone, elsewhere). None: none can be read.
+ */
+export function sourcesOf(
+  replicas: readonly ReplicaView[],
+  target: RepairServer,
+  servers: ReadonlyMap<ServerId, RepairServer>,
   copiesOut: ReadonlyMap<ServerId, number>,
   outMax: number,
 ): ServerId[] {
   const ranked: { readonly server: ServerId; readonly rank: number }[] = []
-  for (const replica of want.replicas) {
-    const { server, presence, state, isDoomed } = replica
-    if (presence === 'lost' || presence === 'away' || isDoomed || !mayBeRead(replica) || !byId.has(server)) continue
-    const unsure = presence === 'unsure' ? 50 : 0
-    ranked.push({ server, rank: sourceOrder[state] + unsure + (copiesOut.get(server) ?? 0) })
+  for (const replica of replicas) {
+    const from = servers.get(replica.server)
+    if (from === undefined || !isSource(replica)) continue
+    const copies = copiesOut.get(from.id) ?? 0
+    const damaged = replica.state === 'good' ? 0 : DAMAGED_RANK
+    const doubtful = (replica.presence === 'unsure' ? UNSURE_RANK : 0) + (copies >= outMax ? FULL_RANK : 0)
+    ranked.push({ server: from.id, rank: damaged + doubtful + distance(from, target) + copies + from.load / 16 })
   }
-  ranked.sort((a, b) => a.rank - b.rank)
-  const first = ranked[0]
-  if (first === undefined || (copiesOut.get(first.server) ?? 0) >= outMax) return []
-  return ranked.map(({ server }) => server)
+  return ranked.sort((a, b) => a.rank - b.rank).map(({ server }) => server)
+}
+
+const DAMAGED_RANK = 10_000
+const FULL_RANK = 2000
+const UNSURE_RANK = 1000
+
+function distance(from: Domains, to: Domains): number {
+  if (from.host !== '' && from.host === to.host) return 0
+  if (from.zone !== to.zone) return 3
+  if (from.rack !== '' && from.rack === to.rack) return 1
+  return from.zone === '' ? 3 : 2
+}
+
+function isSource(replica: ReplicaView): boolean {
+  const { presence, isDoomed } = replica
+  return presence !== 'lost' && presence !== 'away' && !isDoomed && mayBeRead(replica)
 }
 
 function mayBeRead({ state }: ReplicaView): boolean {

@@ -1,16 +1,11 @@
 // Standing: what a server's liveness and the operator's intent mean for the replicas on it.
 //
-// Three questions that are easily mixed up are answered here, once for all: can a replica be read now, does it count
-// towards the goal of its chunk, may its server take new ones.
+// Two questions that are easily mixed up are answered here, once for all: can a replica be read now, and does it count
+// towards the goal of its chunk (`Presence`, judged in repair.ts).
 
 import type { Liveness } from '../cluster/servers.ts'
 
 export type Intent = 'serve' | 'maintain' | 'drain'
-
-export interface Standing {
-  readonly liveness: Liveness
-  readonly intent: Intent
-}
 
 /** The operator's intent at this cluster time: maintenance ends by itself; a server the log doesn't know serves. */
 export function intentNow(
@@ -27,9 +22,19 @@ export function isReachable(liveness: Liveness): boolean {
 }
 
 /**
- * Whether whole replicas there count towards the goal of their chunk. Those of a draining server are read from but
- * leave: others have to be made first.
+ * What a server means for the replicas on it:
+ *   here     live and has reported: what is known of its replicas is so
+ *   unsure   silent for a moment, or not reported since it joined: counts, but nothing is given up for it
+ *   away     stopped for maintenance: counts while enough others are reachable
+ *   leaving  drained: read from, doesn't count: others have to be made first
+ *   lost     dead or a failed disk
  */
-export function countsTowardsGoal({ liveness, intent }: Standing): boolean {
-  return isReachable(liveness) && intent !== 'drain'
+export type Presence = 'here' | 'unsure' | 'away' | 'leaving' | 'lost'
+
+/** @param hasReported  all its replicas are known since it joined */
+export function presenceOf(liveness: Liveness, intent: Intent, hasReported: boolean): Presence {
+  if (liveness === 'dead') return 'lost'
+  if (liveness === 'maintenance') return 'away'
+  if (intent === 'drain') return 'leaving'
+  return liveness === 'live' && hasReported ? 'here' : 'unsure'
 }

@@ -5,7 +5,7 @@ import type { ChunkHandle, InodeId, ServerId } from '../../base/ids.ts'
 import { HOLE } from '../../base/ids.ts'
 import type { Allocation } from '../../wire/messages.ts'
 import { change, type Handlers, type MasterContext, replyNumber, touchSession } from '../context.ts'
-import { locationOf } from '../locate.ts'
+import { locationOf, noteAwaited } from '../locate.ts'
 import { checkTarget, factsOf, fileAt, fileStat, goalOf } from '../lookup.ts'
 import type { Requester, SealClaim } from '../operations.ts'
 import { placeChunk } from '../place.ts'
@@ -31,6 +31,7 @@ export const fileHandlers = {
   },
 
   locate(context, { handles }) {
+    for (const handle of handles) noteAwaited(context, handle)
     return { chunks: handles.flatMap((handle) => locationOf(context, handle) ?? []) }
   },
 

@@ -311,8 +311,14 @@ test('a new goal reaches the chunks: those of this file alone exactly, shared on
     [2, [2, 5]],
     [0, [3, 5]],
   ] as const) {
+    const before = goals()
+    harness.state.changes.clear()
     harness.clientOk({ kind: 'setAttributes', path: '/f', goal })
     assert.equal(goals(), expected)
+    const { goalChanged } = harness.state.changes
+    for (const [index, handle] of [own, both].entries()) {
+      if (before[index] !== expected[index]) assert.ok(goalChanged.includes(handle), 'repair looks at it at once')
+    }
   }
 })
 

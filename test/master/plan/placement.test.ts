@@ -21,6 +21,7 @@ function server(id: number, fields: Partial<PlacementServer> & { freeBytes?: num
         life: (id * 100) as Life,
         isWritable: true,
         capacityBytes: 100_000,
+        usedBytes: 100_000 - freeBytes,
         freeBytes,
       },
     ],
@@ -138,6 +139,7 @@ test('the emptiest writable disk of a server is taken', () => {
     life: (index + 11) as Life,
     isWritable: index !== 2,
     capacityBytes: 100_000,
+    usedBytes: 100_000 - 10_000 * (index + 1),
     freeBytes: 10_000 * (index + 1),
   }))
   assert.is(place([server(1, { directories: disks })], 1, [], 1).members[0]?.directory, 2)

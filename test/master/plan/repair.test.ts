@@ -10,6 +10,7 @@ import {
   planCopies,
   type RepairServer,
   type ReplicaView,
+  sourcesOf,
   worstReplica,
 } from '../../../src/master/plan/repair.ts'
 
@@ -91,9 +92,15 @@ function server(id: number, fields: Partial<RepairServer> = {}): RepairServer {
     excluded: undefined,
     load: 0,
     directories: [
-      { directory: (id + 100) as DirectoryId, life: 1 as Life, isWritable: true, capacityBytes: 1000, freeBytes: 500 },
+      {
+        directory: (id + 100) as DirectoryId,
+        life: 1 as Life,
+        isWritable: true,
+        capacityBytes: 1000,
+        usedBytes: 500,
+        freeBytes: 500,
+      },
     ],
-    address: `host-${id}:1`,
     copiesIn: 0,
     copiesOut: 0,
     ...fields,
@@ -175,15 +182,36 @@ test('a copy goes to the rack that has none', () => {
   }
 })
 
+test('a copy comes from the same rack, then the same zone; one that is busy gives way, a damaged one never comes first', () => {
+  const at = (id: number, zone: string, rack: string, fields: Partial<RepairServer> = {}) =>
+    server(id, { zone, rack, ...fields })
+  const cluster = [at(1, 'a', 'r1'), at(2, 'b', 'r1'), at(3, 'b', 'r2'), at(4, 'b', 'r2', { excluded: 'full' })]
+  const target = at(5, 'b', 'r2')
+  const from = (views: ReplicaView[], copiesOut: readonly [number, number][] = []) =>
+    sourcesOf(views, target, new Map(cluster.map((view) => [view.id, view])), new Map(copiesOut as never), 4)
+  assert.equal(from(replicas('gh gh gh')), [3, 2, 1])
+  assert.equal(from(replicas('gh gh ch')), [2, 1, 3])
+  assert.equal(from(replicas('gh gu gh'), [[3, 2]]), [1, 3, 2], 'two copies outweigh a rack and a zone')
+  assert.equal(
+    from(replicas('gh gh gh'), [
+      [3, 4],
+      [2, 4],
+    ]),
+    [1, 3, 2],
+    'who is at the limit comes last',
+  )
+  assert.equal(from(replicas('gl gx ga')), [1], 'the dead and the stopped are not asked')
+})
+
 test('the replica to give up shares its host, or has the fullest disk', () => {
   const views = replicas('gh gh gh gh')
   const shared = [server(1), server(2, { host: 'x' }), server(3, { host: 'x' }), server(4)]
   const worst = worstReplica(views, new Map(shared.map((view) => [view.id, view])))
-  assert.ok(worst!.server === 2 || worst!.server === 3)
+  assert.ok(worst === 2 || worst === 3)
   const filled = servers.map((view) =>
-    view.id === 4 ? server(4, { directories: [{ ...view.directories[0]!, freeBytes: 1 }] }) : view,
+    view.id === 4 ? server(4, { directories: [{ ...view.directories[0]!, usedBytes: 999, freeBytes: 1 }] }) : view,
   )
-  assert.is(worstReplica(views, new Map(filled.map((view) => [view.id, view])))!.server, 4)
+  assert.is(worstReplica(views, new Map(filled.map((view) => [view.id, view]))), 4)
 })
 
 test.run()

@@ -1,14 +1,20 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { countsTowardsGoal, intentNow, isReachable } from '../../../src/master/plan/standing.ts'
+import { intentNow, isReachable, presenceOf } from '../../../src/master/plan/standing.ts'
 
-test('replicas on a draining server are read from, but leave: they do not count', () => {
+test('replicas can be read on live servers and on those that are silent for a moment', () => {
   assert.ok(isReachable('live') && isReachable('suspect'))
   assert.not.ok(isReachable('dead') || isReachable('maintenance'))
-  assert.ok(countsTowardsGoal({ liveness: 'live', intent: 'serve' }))
-  assert.ok(countsTowardsGoal({ liveness: 'suspect', intent: 'maintain' }))
-  assert.not.ok(countsTowardsGoal({ liveness: 'live', intent: 'drain' }))
-  assert.not.ok(countsTowardsGoal({ liveness: 'dead', intent: 'serve' }))
+})
+
+test('a death beats everything, a graceful stop beats a drain, and nobody is here before it has reported', () => {
+  assert.is(presenceOf('live', 'serve', true), 'here')
+  assert.is(presenceOf('live', 'maintain', true), 'here')
+  assert.is(presenceOf('live', 'serve', false), 'unsure')
+  assert.is(presenceOf('suspect', 'serve', true), 'unsure')
+  assert.is(presenceOf('suspect', 'drain', true), 'leaving')
+  assert.is(presenceOf('maintenance', 'drain', true), 'away')
+  assert.is(presenceOf('dead', 'drain', true), 'lost')
 })
 
 test('maintenance ends when its time is over; a drain and maintenance without an end do not', () => {
