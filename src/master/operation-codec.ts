@@ -7,6 +7,7 @@
 //   extents     [handle, offset, length, …]           (one flat array)
 //   seals       [handle, length, digest, …]
 //   members     [server, directory, life, …]
+//   switches    [inode, file offset, offset, extents replaced, …], then those extents  (two fields)
 //   optional    nil when absent
 //
 // Fields are only ever added at the end, with a higher encoding version; a reader of an older version gives the missing
@@ -18,6 +19,7 @@ import type { ChunkHandle, ClusterId, DirectoryId, InodeId, Life, ServerId, Sess
 import { pack, unpack } from '../base/msgpack.ts'
 import type {
   Extent,
+  ExtentSwitch,
   Member,
   NewInode,
   Operation,
@@ -78,7 +80,7 @@ export function decodeOperation(kind: number, version: number, payload: Uint8Arr
     throw new DfsError('BAD_FORMAT', `${name}: a payload that is not msgpack`, { kind }, cause)
   }
   if (!Array.isArray(fields)) throw new DfsError('BAD_FORMAT', `${name}: a payload that is not an array`, { kind })
-  const reader = new Fields(name, fields)
+  const reader = new Fields(name, version, fields)
   const time = { clusterMs: reader.whole(), wallMs: reader.whole() }
   const op = codecs[name].read(reader)
   reader.end()
@@ -96,11 +98,14 @@ for (const [kind, row] of Object.entries(operationTable)) kindsByNumber[row.numb
 /** Takes the fields of a record one after the other, each checked. */
 class Fields {
   readonly #kind: OperationKind
+  /** The encoding version of the record. */
+  readonly version: number
   readonly #fields: readonly unknown[]
   #at = 0
 
-  constructor(kind: OperationKind, fields: readonly unknown[]) {
+  constructor(kind: OperationKind, version: number, fields: readonly unknown[]) {
     this.#kind = kind
+    this.version = version
     this.#fields = fields
   }
 
@@ -217,6 +222,22 @@ class Fields {
     return members
   }
 
+  switches(): ExtentSwitch[] {
+    const heads = this.wholes(4)
+    const extents = this.extents()
+    const switches: ExtentSwitch[] = []
+    let at = 0
+    for (let i = 0; i < heads.length; i += 4) {
+      const count = heads[i + 3]!
+      const from = extents.slice(at, at + count)
+      if (from.length !== count) this.fail('fewer extents than the switches name')
+      at += count
+      switches.push({ inode: heads[i] as InodeId, fileOffset: heads[i + 1]!, offset: heads[i + 2]!, from })
+    }
+    if (at !== extents.length) this.fail('more extents than the switches name')
+    return switches
+  }
+
   /** Pairs of a name and a value or nil, flat. */
   attributes(): (readonly [string, string | null])[] {
     const values = this.list()
@@ -258,6 +279,13 @@ function flatSeals(seals: readonly SealClaim[]): number[] {
   const flat: number[] = []
   for (const { handle, length, digest } of seals) flat.push(handle, length, digest)
   return flat
+}
+
+/** [inode, file offset, offset, extents replaced, …] and all those extents. */
+function putSwitches(switches: readonly ExtentSwitch[], to: unknown[]): void {
+  const heads: number[] = []
+  for (const { inode, fileOffset, offset, from } of switches) heads.push(inode, fileOffset, offset, from.length)
+  to.push(heads, flatExtents(switches.flatMap(({ from }) => from)))
 }
 
 function flatMembers(members: readonly Member[]): number[] {
@@ -501,9 +529,34 @@ const codecs: { readonly [K in OperationKind]: Codec<K> } = {
     write: (op, to) => to.push(op.inode, flatMembers(op.members)),
     read: (from) => ({ kind: 'openTail', inode: from.whole() as InodeId, members: from.members() }),
   },
+  reserveHandle: { write: () => {}, read: () => ({ kind: 'reserveHandle' }) },
+  releaseHandle: {
+    write: (op, to) => to.push(op.handle),
+    read: (from) => ({ kind: 'releaseHandle', handle: from.whole() as ChunkHandle }),
+  },
+  switchExtents: {
+    write: (op, to) => {
+      to.push(op.handle, op.length, op.digest, op.goal)
+      putSwitches(op.switches, to)
+    },
+    read: (from) => ({
+      kind: 'switchExtents',
+      handle: from.whole() as ChunkHandle,
+      length: from.whole(),
+      digest: from.whole(),
+      goal: from.whole(),
+      switches: from.switches(),
+    }),
+  },
   continueJob: { write: () => {}, read: () => ({ kind: 'continueJob' }) },
   collectGarbage: {
-    write: (op, to) => to.push(op.trashBeforeMs, op.chunksBeforeMs),
-    read: (from) => ({ kind: 'collectGarbage', trashBeforeMs: from.signed(), chunksBeforeMs: from.signed() }),
+    write: (op, to) => to.push(op.trashBeforeMs, op.chunksBeforeMs, op.movedBeforeMs),
+    read: (from) => {
+      const trashBeforeMs = from.signed()
+      const chunksBeforeMs = from.signed()
+      // Before version 2 no bytes were ever moved.
+      const movedBeforeMs = from.version >= 2 ? from.signed() : chunksBeforeMs
+      return { kind: 'collectGarbage', trashBeforeMs, chunksBeforeMs, movedBeforeMs }
+    },
   },
 }

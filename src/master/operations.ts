@@ -48,6 +48,15 @@ export interface SealClaim {
   readonly digest: number
 }
 
+/** Bytes of a file that lie in a gathered chunk as well: from byte `offset` of it on, as long as `from` together. */
+export interface ExtentSwitch {
+  readonly inode: InodeId
+  readonly fileOffset: number
+  readonly offset: number
+  /** Where the file's bytes from `fileOffset` on lay when they were copied, in their order; no holes. */
+  readonly from: readonly Extent[]
+}
+
 /** Attributes a new inode starts with. */
 export interface NewInode {
   /** Permission bits, 0 .. 0o7777. */
@@ -220,11 +229,36 @@ export type Operation =
     }
   /** A higher chunk version for a new set of replicas (GFS §4.5). */
   | { readonly kind: 'raiseVersion'; readonly handle: ChunkHandle; readonly version: number }
+  /** A handle for a chunk to be gathered from bytes of others; one that was reserved before and not used is given up. */
+  | { readonly kind: 'reserveHandle' }
+  /** Gives the handle up, if it is reserved still: what was gathered under it may be deleted. */
+  | { readonly kind: 'releaseHandle'; readonly handle: ChunkHandle }
+  /**
+   * Files point to a gathered chunk instead of where their bytes lay, each if it still points there. The first switch to
+   * a reserved handle puts the chunk into the table, sealed.
+   */
+  | {
+      readonly kind: 'switchExtents'
+      readonly handle: ChunkHandle
+      readonly length: number
+      readonly digest: number
+      /** Wanted replicas of the chunk; 0: the cluster's default. */
+      readonly goal: number
+      readonly switches: readonly ExtentSwitch[]
+    }
 
   // Longer work, in steps of ROWS_PER_RECORD_MAX.
   | { readonly kind: 'continueJob' }
-  /** Drops trash removed before `trashBeforeMs` and chunks unreferenced since before `chunksBeforeMs` (cluster time). */
-  | { readonly kind: 'collectGarbage'; readonly trashBeforeMs: number; readonly chunksBeforeMs: number }
+  /**
+   * Drops trash removed before `trashBeforeMs`, chunks unreferenced since before `chunksBeforeMs`, and those whose bytes
+   * were moved before `movedBeforeMs` (cluster time).
+   */
+  | {
+      readonly kind: 'collectGarbage'
+      readonly trashBeforeMs: number
+      readonly chunksBeforeMs: number
+      readonly movedBeforeMs: number
+    }
 
 export type OperationKind = Operation['kind']
 export type OperationOf<K extends OperationKind> = Extract<Operation, { readonly kind: K }>
@@ -263,8 +297,11 @@ export const operationTable = {
   sealChunk: { number: 61, version: 1 },
   raiseVersion: { number: 62, version: 1 },
   openTail: { number: 63, version: 1 },
+  reserveHandle: { number: 64, version: 1 },
+  releaseHandle: { number: 65, version: 1 },
+  switchExtents: { number: 66, version: 1 },
   continueJob: { number: 80, version: 1 },
-  collectGarbage: { number: 81, version: 1 },
+  collectGarbage: { number: 81, version: 2 },
 } as const satisfies Record<OperationKind, { number: number; version: number }>
 
 /** The verdict on an operation. A client's fault is a value, never a throw. */
@@ -283,6 +320,8 @@ export type Outcome =
  *   remove                       [trash id | 0]
  *   registerServer               [server id]
  *   openPackingChunk, openTail   [handle, version]
+ *   reserveHandle                [handle]
+ *   switchExtents                [switches made, bytes]
  *   others                       []
  */
 export type Reply = readonly (number | string)[]

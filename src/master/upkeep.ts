@@ -139,7 +139,7 @@ export class Upkeep {
   #collectGarbage(): void {
     const { state, proposer, settings } = this.#context
     const due = garbageDueBefore(proposer.clusterMs, settings.retentionMs)
-    if (this.#isCollecting || !garbageDue(state, due.trashBeforeMs, due.chunksBeforeMs)) return
+    if (this.#isCollecting || !garbageDue(state, due)) return
     this.#isCollecting = true
     const collected = proposer.propose({ kind: 'collectGarbage', ...due }).finally(() => {
       this.#isCollecting = false

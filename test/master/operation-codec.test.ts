@@ -73,8 +73,21 @@ const samples: readonly Operation[] = [
   { kind: 'sealChunk', handle, length: 5, digest: 6, indexDigest: 7 },
   { kind: 'raiseVersion', handle, version: 2 },
   { kind: 'openTail', inode: 16 as InodeId, members: MEMBERS },
+  { kind: 'reserveHandle' },
+  { kind: 'releaseHandle', handle },
+  {
+    kind: 'switchExtents',
+    handle,
+    length: 2 ** 26,
+    digest: 2 ** 32 - 1,
+    goal: 0,
+    switches: [
+      { inode: 16 as InodeId, fileOffset: 2 ** 40, offset: 3, from: [extent(5, 0, 1), extent(6, 7, 8)] },
+      { inode: 17 as InodeId, fileOffset: 0, offset: 12, from: [extent(5, 1, 1)] },
+    ],
+  },
   { kind: 'continueJob' },
-  { kind: 'collectGarbage', trashBeforeMs: -5, chunksBeforeMs: 8 },
+  { kind: 'collectGarbage', trashBeforeMs: -5, chunksBeforeMs: 8, movedBeforeMs: -9 },
 ]
 
 test('there is a sample of each kind', () => {

@@ -16,6 +16,7 @@ import { allocateChunk, commitFile, concatFiles, openFile, putFile, spliceFile, 
 import { ACCEPTABLE, type Context, DONE, no, PENDING } from './outcome.ts'
 import { answerOfTable, endSession, enterSession } from './sessions.ts'
 import type { MetadataState } from './state.ts'
+import { releaseHandle, reserveHandle, switchExtents } from './switches.ts'
 import { checkTails, openTail, sealChunk } from './tails.ts'
 import { collectGarbage, emptyTrash, restoreTrash } from './trash.ts'
 
@@ -139,6 +140,12 @@ function dispatch(state: MetadataState, op: Operation, context: Context): Outcom
       return raiseVersion(state, op, context)
     case 'openTail':
       return openTail(state, op, context)
+    case 'reserveHandle':
+      return reserveHandle(state, context)
+    case 'releaseHandle':
+      return releaseHandle(state, op, context)
+    case 'switchExtents':
+      return switchExtents(state, op, context)
     case 'continueJob':
       return continueJob(state, context)
     case 'collectGarbage':

@@ -3,6 +3,7 @@
 import type { ChunkHandle } from '../../base/ids.ts'
 import { REPLICAS_MAX } from '../../base/limits.ts'
 import { chunkColumn, idSink, type SectionRow } from './checkpoint-context.ts'
+import { CHUNK_FLAGS_MAX } from './chunk-table.ts'
 import { badSection, columnBytes, getU32, getU48, getU64, putU32, putU48, putU64 } from './sections.ts'
 
 export const chunkSections: readonly SectionRow[] = [
@@ -35,7 +36,7 @@ export const chunkSections: readonly SectionRow[] = [
     1,
     ({ state }, buffer, offset, row) => buffer.writeUInt8(state.chunks.flags(row), offset),
     ({ state }, buffer, offset, row) => {
-      if (buffer[offset]! > 7) throw badSection('chunk.flags', 'flags that are not known here')
+      if (buffer[offset]! > CHUNK_FLAGS_MAX) throw badSection('chunk.flags', 'flags that are not known here')
       state.chunks.setFlags(row, buffer[offset]!)
     },
   ),

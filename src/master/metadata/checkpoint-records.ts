@@ -11,7 +11,7 @@ import { badSection, type RecordFields } from './sections.ts'
 import type { Job, Session, TrashEntry } from './state.ts'
 
 /** Version of the sections' meaning, the first field of section `state`. */
-export const SECTIONS_VERSION = 2
+export const SECTIONS_VERSION = 3
 
 const INTENTS = ['serve', 'maintain', 'drain'] as const
 
@@ -222,6 +222,18 @@ export const recordSections: readonly SectionRow[] = [
       },
     ),
     since: 2,
+  },
+  {
+    ...records(
+      'reserved',
+      ({ reserved }) => (reserved === undefined ? [] : [[reserved.handle, reserved.index]]),
+      ({ state }, fields) => {
+        const handle = fields.whole() as ChunkHandle
+        if (state.hasChunk(handle)) throw badSection('reserved', `chunk ${handle} is in the table`)
+        state.reserved = { handle, index: fields.whole() }
+      },
+    ),
+    since: 3,
   },
 ]
 

@@ -1,9 +1,11 @@
 // The life of a chunk in the log: allocated open, sealed once, forgotten when nothing names it any more.
 //
 //   allocated (open) ──seal──▶ sealed ──last reference goes──▶ retained ──collectGarbage──▶ forgotten
+//                                     ├──its bytes were moved──▶ kept a little ──collectGarbage──▶ forgotten
 //                                     └──no file with a name ever held it, or its trash was purged──▶ forgotten
 //
-// A chunk that is open, or lent to a writer, never leaves the table. The operation that seals is in tails.ts.
+// A chunk that is open, or lent to a writer, never leaves the table. The operation that seals is in tails.ts,
+// those that move bytes are in switches.ts.
 //
 // Source: GFS §4.4, §4.5; DESIGN §2 (sealing).
 
@@ -13,6 +15,7 @@ import { chunkHandle, formatHandle, HANDLE_COUNTER_COUNT } from '../../base/ids.
 import { REPLICAS_MAX } from '../../base/limits.ts'
 import type { Member, OperationOf, Outcome } from '../operations.ts'
 import { CHUNK_VERSION_MAX, type DropReason } from './chunk-table.ts'
+import type { DueHeap } from './due-heap.ts'
 import { ACCEPTABLE, type Context, checkGoal, DONE, isWhole, no, type Refusal, yes } from './outcome.ts'
 import type { MetadataState } from './state.ts'
 
@@ -114,7 +117,7 @@ export function seal(
   }
   if (state.chunks.owners.get(handle)?.closed) releaseOwner(state, handle)
   // Retention of a chunk that no file names yet counts from here.
-  if (state.chunks.references(row) === 0 && state.chunks.isRetained(row) && state.chunks.dual(row) === 0) {
+  if (state.chunks.references(row) === 0 && state.chunks.isKept(row) && state.chunks.dual(row) === 0) {
     state.chunks.setDual(row, context.time.clusterMs)
   }
   settle(state, handle)
@@ -182,19 +185,21 @@ export function settle(state: MetadataState, handle: ChunkHandle): void {
   const { chunks } = state
   const row = chunks.row(handle)
   if (chunks.references(row) > 0 || chunks.isOpen(row) || chunks.owners.has(handle)) return
-  if (chunks.isRetained(row)) chunks.due.push(chunks.unreferencedSinceMs(row), handle)
+  const since = chunks.unreferencedSinceMs(row)
+  if (chunks.isRetained(row)) chunks.due.push(since, handle)
+  else if (chunks.isKept(row)) chunks.dueMoved.push(since, handle)
   else forget(state, handle, row)
 }
 
-/** Whether the pair at the top of `due` still stands for a chunk that waits; drops pairs that don't. */
-export function nextDueChunk(state: MetadataState): ChunkHandle | 0 {
+/** The chunk at the top of `due` or `dueMoved` that still waits there; drops pairs that stand for none. 0: there is none. */
+export function nextDueChunk(state: MetadataState, heap: DueHeap): ChunkHandle | 0 {
   const { chunks } = state
-  for (; chunks.due.size > 0; chunks.due.pop()) {
-    const handle = chunks.due.firstId as ChunkHandle
+  for (; heap.size > 0; heap.pop()) {
+    const handle = heap.firstId as ChunkHandle
     const row = chunks.row(handle)
-    if (row >= 0 && chunks.references(row) === 0 && !chunks.isOpen(row) && !chunks.owners.has(handle)) {
-      if (chunks.unreferencedSinceMs(row) === chunks.due.firstTime) return handle
-    }
+    if (row < 0 || chunks.references(row) > 0 || chunks.isOpen(row) || chunks.owners.has(handle)) continue
+    if (chunks.isRetained(row) !== (heap === chunks.due)) continue
+    if (chunks.unreferencedSinceMs(row) === heap.firstTime) return handle
   }
   return 0
 }

@@ -11,7 +11,8 @@
 //   - `references` is the number of extents of all inodes that name the chunk, `liveBytes` the sum of their lengths
 //   - a chunk leaves the table only sealed, without references and without an owner
 //   - a file has at most one tail, which is open, shared and without an owner
-//   - a chunk that waits for the end of its retention is in `due` under (unreferencedSinceMs, handle)
+//   - a chunk that waits for the end of its retention is in `due` under (unreferencedSinceMs, handle), one that waits only
+//     for readers of moved bytes in `dueMoved`
 //
 // Source: GFS §2.6.1, §4.4; the seal is that of DESIGN §2.
 
@@ -27,6 +28,10 @@ const OPEN = 1
 const SHARED = 2
 /** Retained when the last reference goes: a file with a name has held it. */
 const RETAIN = 4
+/** Bytes of it were moved to another chunk: kept a little when the last reference goes, for readers on their way. */
+const MOVED = 8
+/** All that are known: a checkpoint with others is of a later version. */
+export const CHUNK_FLAGS_MAX = 15
 const LOW_27 = 2 ** 27 - 1
 
 /** Versions of a chunk at most: `raiseVersion` beyond is LIMIT_EXCEEDED. */
@@ -63,8 +68,11 @@ export interface ChunkFacts {
   readonly unreferencedSinceMs: number
 }
 
-/** How a reference goes: by a change of a named file, with a file that never had a name, or with purged trash. */
-export type DropReason = 'edited' | 'abandoned' | 'purged'
+/**
+ * How a reference goes: by a change of a named file, with a file that never had a name, with purged trash, or because its
+ * bytes lie in another chunk now.
+ */
+export type DropReason = 'edited' | 'abandoned' | 'purged' | 'moved'
 
 export class ChunkTable {
   readonly index = new IdIndex()
@@ -76,6 +84,7 @@ export class ChunkTable {
   readonly tails = new Map<InodeId, ChunkHandle>()
   readonly tailFiles = new Map<ChunkHandle, InodeId>()
   readonly due = new DueHeap()
+  readonly dueMoved = new DueHeap()
   #liveBytes = 0
 
   get count(): number {
@@ -117,6 +126,17 @@ export class ChunkTable {
     return row
   }
 
+  /** A new chunk that was sealed elsewhere, version 1. */
+  addSealed(handle: ChunkHandle, length: number, digest: number, goal: number, allocationIndex: number): void {
+    const row = this.#rows.allocate()
+    this.index.add(handle, row)
+    this.setVersion(row, 1)
+    this.setAllocationIndex(row, allocationIndex)
+    this.setGoal(row, goal)
+    this.setLength(row, length)
+    this.setDigest(row, digest)
+  }
+
   /** A row for a chunk of a checkpoint; the caller sets every field. */
   load(handle: ChunkHandle): number {
     const row = this.#rows.allocate()
@@ -155,6 +175,11 @@ export class ChunkTable {
 
   isRetained(row: number): boolean {
     return (this.flags(row) & RETAIN) !== 0
+  }
+
+  /** Whether it stays for a while when the last reference goes. */
+  isKept(row: number): boolean {
+    return (this.flags(row) & (RETAIN | MOVED)) !== 0
   }
 
   length(row: number): number {
@@ -250,14 +275,16 @@ export class ChunkTable {
     const live = this.dual(row) - length
     assert(references >= 0 && live >= 0, 'a reference that was never counted')
     if (reason === 'edited') this.setFlags(row, this.flags(row) | RETAIN)
+    if (reason === 'moved') this.setFlags(row, this.flags(row) | MOVED)
     this.setReferences(row, references)
     this.#liveBytes -= length
     if (references > 0) {
       this.setDual(row, live)
       return false
     }
-    if (reason === 'purged') this.setFlags(row, this.flags(row) & ~RETAIN)
-    this.setDual(row, this.isRetained(row) ? clusterMs : 0)
+    // What was moved is not deleted: there is nothing to have back.
+    if (reason === 'purged' || reason === 'moved') this.setFlags(row, this.flags(row) & ~RETAIN)
+    this.setDual(row, this.isKept(row) ? clusterMs : 0)
     return true
   }
 

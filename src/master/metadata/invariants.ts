@@ -116,8 +116,12 @@ function checkChunks(
     live += sum.bytes
     assert(chunks.isOpen(row) === chunks.members.has(handle), `chunk ${handle}: members and state`)
     const isHeld = chunks.isOpen(row) || chunks.owners.has(handle) || sum.count > 0
-    assert(isHeld || chunks.isRetained(row), `chunk ${handle} leaked`)
+    assert(isHeld || chunks.isKept(row), `chunk ${handle} leaked`)
   })
+  if (state.reserved !== undefined) {
+    const { handle } = state.reserved
+    assert(state.wasKnown(handle) && chunks.row(handle) < 0, `chunk ${handle} is reserved and in the table`)
+  }
   assert(live === chunks.liveBytesTotal, `${live} live bytes in all, counted ${chunks.liveBytesTotal}`)
   for (const handle of chunks.members.keys())
     assert(chunks.row(handle) >= 0, `members of chunk ${handle}, which is gone`)

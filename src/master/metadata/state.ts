@@ -150,6 +150,8 @@ export class MetadataState {
   /** Trash that is due whatever its age, under (0, id); ids that are gone are skipped. */
   readonly trashDue = new DueHeap()
   job: Job | undefined
+  /** A handle for a chunk that is being gathered, and the index of the record that gave it (switches.ts). */
+  reserved: { readonly handle: ChunkHandle; readonly index: number } | undefined
   /** What the leader wants to know of the last operations. Not part of the state. */
   readonly changes = new Changes()
   /** Logical bytes of all files, in the trash too. For people; not part of a checkpoint. */

@@ -10,6 +10,7 @@ import { ROWS_PER_RECORD_MAX } from '../../base/limits.ts'
 import { directoryPart } from '../../base/path.ts'
 import type { OperationOf, Outcome } from '../operations.ts'
 import { forget, nextDueChunk, releaseAllHolds } from './chunk-operations.ts'
+import type { DueHeap } from './due-heap.ts'
 import { dropTail } from './extents.ts'
 import { TRASH_INODE } from './inode-table.ts'
 import { ACCEPTABLE, type Context, DONE, no, yes } from './outcome.ts'
@@ -83,10 +84,15 @@ export function emptyTrash(state: MetadataState, op: OperationOf<'emptyTrash'>, 
   return DONE
 }
 
+/** Cluster times: what was removed, lost its last reference, or was moved up to then goes. */
+export type GarbageTimes = Omit<OperationOf<'collectGarbage'>, 'kind'>
+
 /** Whether `collectGarbage` with these times would do anything. */
-export function garbageDue(state: MetadataState, trashBeforeMs: number, chunksBeforeMs: number): boolean {
-  if (nextTrash(state, trashBeforeMs) !== undefined) return true
-  return nextDueChunk(state) !== 0 && state.chunks.due.firstTime <= chunksBeforeMs
+export function garbageDue(state: MetadataState, before: GarbageTimes): boolean {
+  if (nextTrash(state, before.trashBeforeMs) !== undefined) return true
+  const { due, dueMoved } = state.chunks
+  if (nextDueChunk(state, due) !== 0 && due.firstTime <= before.chunksBeforeMs) return true
+  return nextDueChunk(state, dueMoved) !== 0 && dueMoved.firstTime <= before.movedBeforeMs
 }
 
 export function collectGarbage(state: MetadataState, op: OperationOf<'collectGarbage'>, context: Context): Outcome {
@@ -101,13 +107,19 @@ export function collectGarbage(state: MetadataState, op: OperationOf<'collectGar
     }
     budget = purge(state, entry, budget, context)
   }
-  for (; budget > 0; budget--) {
-    const handle = nextDueChunk(state)
-    if (handle === 0 || state.chunks.due.firstTime > op.chunksBeforeMs) break
-    state.chunks.due.pop()
+  budget = forgetDue(state, state.chunks.due, op.chunksBeforeMs, budget)
+  forgetDue(state, state.chunks.dueMoved, op.movedBeforeMs, budget)
+  return DONE
+}
+
+/** Forgets chunks that waited long enough. @returns what is left of the budget */
+function forgetDue(state: MetadataState, heap: DueHeap, beforeMs: number, rows: number): number {
+  for (let budget = rows; ; budget--) {
+    const handle = nextDueChunk(state, heap)
+    if (budget === 0 || handle === 0 || heap.firstTime > beforeMs) return budget
+    heap.pop()
     forget(state, handle, state.chunks.row(handle))
   }
-  return DONE
 }
 
 function nextTrash(state: MetadataState, beforeMs: number): TrashEntry | undefined {

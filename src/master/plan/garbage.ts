@@ -4,6 +4,7 @@
 // can't be proven is quarantined: kept on the disk, out of the way, named in the report.
 
 import type { ChunkHandle } from '../../base/ids.ts'
+import { MINUTE_MS } from '../../base/units.ts'
 
 /** What the log says of a handle. */
 export interface KnownHandles {
@@ -25,10 +26,15 @@ export function judgeReplica(handle: ChunkHandle, known: KnownHandles, mayDelete
   return mayDelete ? 'delete' : 'keep'
 }
 
-/** Cluster times before which trash and unreferenced chunks are due. */
-export function garbageDueBefore(
-  clusterMs: number,
-  retentionMs: number,
-): { trashBeforeMs: number; chunksBeforeMs: number } {
-  return { trashBeforeMs: clusterMs - retentionMs, chunksBeforeMs: clusterMs - retentionMs }
+/** A chunk whose bytes were moved elsewhere can be read for so long by those who opened the file before (DESIGN §3). */
+export const MOVED_KEPT_MS = 10 * MINUTE_MS
+
+/** Cluster times before which trash, unreferenced chunks, and chunks whose bytes were moved are due. */
+export function garbageDueBefore(clusterMs: number, retentionMs: number) {
+  const retainedBeforeMs = clusterMs - retentionMs
+  return {
+    trashBeforeMs: retainedBeforeMs,
+    chunksBeforeMs: retainedBeforeMs,
+    movedBeforeMs: clusterMs - MOVED_KEPT_MS,
+  }
 }

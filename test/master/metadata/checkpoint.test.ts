@@ -10,7 +10,8 @@ import { MetadataState } from '../../../src/master/metadata/state.ts'
 import { checkpointOf, extent, firstDifference, Harness, INODE, load, MEMBERS } from './harness.ts'
 
 const GOLDEN_1 = new URL('../../golden/metadata-v1.bin', import.meta.url)
-const GOLDEN = new URL('../../golden/metadata-v2.bin', import.meta.url)
+const GOLDEN_2 = new URL('../../golden/metadata-v2.bin', import.meta.url)
+const GOLDEN = new URL('../../golden/metadata-v3.bin', import.meta.url)
 
 /** A state in which no section is empty. */
 function full(): Harness {
@@ -39,6 +40,7 @@ function full(): Harness {
     harness.clientOk({ ...commit, inode: big, extents })
   }
   harness.ok({ kind: 'openTail', inode: harness.inode('/a'), members: MEMBERS })
+  harness.ok({ kind: 'reserveHandle' })
   harness.clientOk({ kind: 'copy', from: '/big', to: '/copied', recursive: false, overwrite: false })
   assert.ok(harness.state.job)
   return harness
@@ -92,7 +94,7 @@ test('sections missing, swapped, doubled, unknown or of another length are BAD_F
     )
   }
   const state = sections[0]!
-  const later = pack([3])
+  const later = pack([4])
   const length = Buffer.alloc(4)
   length.writeUInt32LE(later.length)
   await refused(sections.with(0, { name: state.name, bytes: Buffer.concat([length, later]) }), 'a later version')
@@ -139,7 +141,7 @@ function unframed(file: Buffer): { name: string; bytes: Buffer }[] {
   return sections
 }
 
-/** The golden state: small, no section empty but `job`. Version 1 had no tail. */
+/** The golden state: small, no section empty but `job`. Version 1 had no tail, version 2 no reserved handle. */
 function golden(): Harness {
   const harness = new Harness()
   const handle = harness.packing()
@@ -156,12 +158,13 @@ function golden(): Harness {
   harness.client({ kind: 'emptyTrash', trash: 0 }, 3)
   harness.ok({ kind: 'endSession', session: 3 as SessionId })
   harness.ok({ kind: 'openTail', inode: harness.inode('/a'), members: MEMBERS })
+  harness.ok({ kind: 'reserveHandle' })
   return harness
 }
 
-if (process.env.WRITE_GOLDEN === 'metadata-v2') writeFileSync(GOLDEN, framed(checkpointOf(golden().state)))
+if (process.env.WRITE_GOLDEN === 'metadata-v3') writeFileSync(GOLDEN, framed(checkpointOf(golden().state)))
 
-for (const [version, file] of [GOLDEN_1, GOLDEN].entries()) {
+for (const [version, file] of [GOLDEN_1, GOLDEN_2, GOLDEN].entries()) {
   test(`the golden checkpoint of version ${version + 1} opens`, async () => {
     const state = await load(unframed(readFileSync(file)))
     checkInvariants(state)
@@ -178,7 +181,8 @@ for (const [version, file] of [GOLDEN_1, GOLDEN].entries()) {
     assert.ok(state.sessionEnded(3 as SessionId))
     const refusal = state.sessionReply(2 as SessionId, 3)!
     assert.ok(!refusal.ok && refusal.code === 'NOT_FOUND')
-    assert.is(state.chunks.tails.get(state.resolve('/a')!) !== undefined, file === GOLDEN)
+    assert.is(state.chunks.tails.get(state.resolve('/a')!) !== undefined, file !== GOLDEN_1)
+    assert.is(state.reserved !== undefined, file === GOLDEN)
   })
 }
 

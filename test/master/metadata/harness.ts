@@ -5,6 +5,7 @@ import { KiB } from '../../../src/base/units.ts'
 import { apply } from '../../../src/master/metadata/apply.ts'
 import { encodeCheckpoint, loadCheckpointSections } from '../../../src/master/metadata/checkpoint.ts'
 import { MetadataState } from '../../../src/master/metadata/state.ts'
+import { garbageDue } from '../../../src/master/metadata/trash.ts'
 import type { Extent, Member, NewInode, Operation, Outcome, Requester } from '../../../src/master/operations.ts'
 
 export const CLUSTER = '00112233445566778899aabbccddeeff' as ClusterId
@@ -95,7 +96,12 @@ export class Harness {
   }
 
   collect(trashBeforeMs = Number.MAX_SAFE_INTEGER, chunksBeforeMs = trashBeforeMs): void {
-    this.ok({ kind: 'collectGarbage', trashBeforeMs, chunksBeforeMs })
+    this.ok({ kind: 'collectGarbage', trashBeforeMs, chunksBeforeMs, movedBeforeMs: chunksBeforeMs })
+  }
+
+  /** Whether `collect` with these times would do anything. */
+  isDue(trashBeforeMs: number, chunksBeforeMs: number): boolean {
+    return garbageDue(this.state, { trashBeforeMs, chunksBeforeMs, movedBeforeMs: chunksBeforeMs })
   }
 
   inode(path: string): InodeId {

@@ -6,7 +6,6 @@ import type { ChunkHandle, SessionId } from '../../../src/base/ids.ts'
 import { apply } from '../../../src/master/metadata/apply.ts'
 import { checkInvariants } from '../../../src/master/metadata/invariants.ts'
 import { PENDING } from '../../../src/master/metadata/outcome.ts'
-import { garbageDue } from '../../../src/master/metadata/trash.ts'
 import type { Operation } from '../../../src/master/operations.ts'
 import { checkpointOf, extent, firstDifference, Harness, INODE, load, MEMBERS } from './harness.ts'
 
@@ -39,7 +38,7 @@ test('copying a large tree is a job: nothing of it is seen before its end, and i
   assert.is(harness.state.resolve('/copy'), undefined)
   assert.is(harness.verdict({ kind: 'makeDirectory', path: '/other', parents: false, inode: INODE }), 'FILE_BUSY')
   assert.is(harness.verdict({ kind: 'openFile', inode: INODE, members: MEMBERS }), 'ok')
-  const collect = harness.apply({ kind: 'collectGarbage', trashBeforeMs: 0, chunksBeforeMs: 0 })
+  const collect = harness.apply({ kind: 'collectGarbage', trashBeforeMs: 0, chunksBeforeMs: 0, movedBeforeMs: 0 })
   assert.is(collect.ok ? 'ok' : collect.code, 'FILE_BUSY')
   checkInvariants(harness.state)
 
@@ -107,17 +106,17 @@ test('removing a large tree is one row, purging it several records, and a tree h
   assert.equal(harness.extentsOf('/back/d0/f5'), [[handle, 6, 1]])
   const [again] = harness.clientOk({ kind: 'remove', path: '/back', what: 'tree', now: false }) as [number]
 
-  assert.not(garbageDue(harness.state, harness.clusterMs - 1, 0))
-  assert.ok(garbageDue(harness.state, harness.clusterMs, 0))
+  assert.not(harness.isDue(harness.clusterMs - 1, 0))
+  assert.ok(harness.isDue(harness.clusterMs, 0))
   harness.state.changes.clear()
   harness.collect(harness.clusterMs)
   assert.ok(harness.state.fileCount > 0 && harness.state.fileCount < FILES)
   assert.is(harness.verdict({ kind: 'restoreTrash', trash: again, path: '' }), 'NOT_FOUND')
   checkInvariants(harness.state)
   const other = await load(checkpointOf(harness.state))
-  for (let records = 0; garbageDue(harness.state, 0, 0); records++) {
+  for (let records = 0; harness.isDue(0, 0); records++) {
     assert.ok(records < 10, 'the purge does not end')
-    const op = { kind: 'collectGarbage', trashBeforeMs: 0, chunksBeforeMs: 0 } as const
+    const op = { kind: 'collectGarbage', trashBeforeMs: 0, chunksBeforeMs: 0, movedBeforeMs: 0 } as const
     harness.ok(op)
     apply(other, op, { clusterMs: harness.clusterMs, wallMs: harness.wallMs }, harness.index, 1)
     assert.is(firstDifference(harness.state, other), undefined)
@@ -141,14 +140,14 @@ test('trash goes when its time is over, at once when asked, oldest first', () =>
     harness.clientOk({ kind: 'remove', path: name, what: 'file', now: name === '/c' })
   }
   const left = (): string[] => harness.state.trash(0, 9).map(({ path }) => path)
-  assert.ok(garbageDue(harness.state, 0, 0))
+  assert.ok(harness.isDue(0, 0))
   harness.collect(0)
   assert.equal(left(), ['/a', '/b'])
-  assert.not(garbageDue(harness.state, 999, 0))
+  assert.not(harness.isDue(999, 0))
   harness.collect(1000)
   assert.equal(left(), ['/b'])
   harness.clientOk({ kind: 'emptyTrash', trash: 0 })
-  assert.ok(garbageDue(harness.state, 0, 0))
+  assert.ok(harness.isDue(0, 0))
   harness.put('/d')
   harness.clientOk({ kind: 'remove', path: '/d', what: 'file', now: false })
   harness.collect(0)
@@ -165,17 +164,17 @@ test('GFS §4.4: a chunk that a named file gave up is kept for the retention, th
   harness.clusterMs = 5000
   harness.clientOk({ kind: 'truncateFile', path: '/f', size: 0 })
   assert.is(harness.state.chunk(handle)!.unreferencedSinceMs, 5000)
-  assert.not(garbageDue(harness.state, 0, 1e9), 'an open chunk never leaves')
+  assert.not(harness.isDue(0, 1e9), 'an open chunk never leaves')
   harness.clusterMs = 6000
   harness.seal(handle, 10)
-  assert.not(garbageDue(harness.state, 0, 4999))
-  assert.ok(garbageDue(harness.state, 0, 5000))
+  assert.not(harness.isDue(0, 4999))
+  assert.ok(harness.isDue(0, 5000))
   // A late record may still name it; then it is in use again.
   harness.put('/late', [extent(handle, 4, 2)])
-  assert.not(garbageDue(harness.state, 0, 1e9))
+  assert.not(harness.isDue(0, 1e9))
   harness.clusterMs = 7000
   harness.clientOk({ kind: 'truncateFile', path: '/late', size: 0 })
-  assert.not(garbageDue(harness.state, 0, 6999))
+  assert.not(harness.isDue(0, 6999))
   harness.collect(0, 7000)
   assert.not(harness.state.hasChunk(handle))
   assert.ok(harness.state.wasKnown(handle))

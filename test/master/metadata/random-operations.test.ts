@@ -9,9 +9,9 @@ import type { ChunkHandle, InodeId, SessionId } from '../../../src/base/ids.ts'
 import { Random } from '../../../src/base/random.ts'
 import { apply, refusal } from '../../../src/master/metadata/apply.ts'
 import { checkInvariants } from '../../../src/master/metadata/invariants.ts'
-import type { MetadataState } from '../../../src/master/metadata/state.ts'
+import type { FileExtent, MetadataState } from '../../../src/master/metadata/state.ts'
 import { decodeOperation, encodeOperation } from '../../../src/master/operation-codec.ts'
-import type { Extent, Operation, Outcome, SealClaim } from '../../../src/master/operations.ts'
+import type { Extent, ExtentSwitch, Operation, Outcome, SealClaim } from '../../../src/master/operations.ts'
 import { operationTable } from '../../../src/master/operations.ts'
 import { checkpointOf, firstDifference, Harness, INODE, load, MEMBERS } from './harness.ts'
 import { Model, type Node } from './model.ts'
@@ -40,6 +40,8 @@ class Walk {
   /** The second line, which goes through checkpoints. */
   other: MetadataState
   readonly counts = new Map<string, number>()
+  /** Bytes of compacted chunks, and what they are copies of. */
+  readonly moved = new Map<number, number>()
 
   constructor(seed: number, other: MetadataState) {
     this.random = new Random(seed)
@@ -118,6 +120,53 @@ class Walk {
       this.packing.used += length
     }
     return { extents, bytes }
+  }
+
+  /**
+   * Moves bytes of a few files to a new chunk, as compaction does: some of what it asks for is not there any more. The
+   * model sees nothing of it but tokens.
+   */
+  compact(): void {
+    const { random, harness } = this
+    const { state } = harness
+    if (state.job !== undefined) return
+    const handle = this.expect({ kind: 'reserveHandle' }, 'ok')![0] as ChunkHandle
+    if (random.chance(0.2)) {
+      this.expect({ kind: 'releaseHandle', handle }, 'ok')
+      return
+    }
+    const switches: ExtentSwitch[] = []
+    let length = 0
+    for (let inode = 16 as InodeId; inode < state.nextInode && switches.length < 4; inode++) {
+      if (random.chance(0.5)) continue
+      let from: FileExtent[] = state.extents(inode, 0, 1 + random.below(4)).filter(({ handle }) => handle !== 0)
+      if (from.some((one, at) => at > 0 && one.fileOffset !== from[at - 1]!.fileOffset + from[at - 1]!.length)) {
+        from = from.slice(0, 1)
+      }
+      const [first] = from
+      if (first === undefined) continue
+      const wrong = random.chance(0.2) ? 1 : 0
+      const extents = from.map(({ handle, offset, length }) => ({ handle, offset: offset + wrong, length }))
+      switches.push({ inode, fileOffset: first.fileOffset, offset: length, from: extents })
+      let at = length
+      for (const extent of extents) {
+        for (let i = 0; i < extent.length; i++) this.moved.set(tokenOf(handle, at++), this.token(extent, i))
+        length += extent.length
+      }
+    }
+    if (length === 0) return
+    const op = { kind: 'switchExtents', handle, length, digest: 3, goal: 2 } as const
+    const half = random.below(switches.length + 1)
+    const first = this.expect({ ...op, switches: switches.slice(0, half) }, 'ok')!
+    const isThere = state.hasChunk(handle)
+    assert.is(isThere, (first[0] as number) > 0)
+    this.expect({ ...op, switches: switches.slice(half) }, isThere ? 'ok' : 'NOT_FOUND')
+  }
+
+  /** The byte `at` of an extent, whatever chunk it was moved to. */
+  token({ handle, offset }: Extent, at: number): number {
+    const token = tokenOf(handle, offset + at)
+    return this.moved.get(token) ?? token
   }
 
   sealPacking(): void {
@@ -226,6 +275,7 @@ class Walk {
         break
       case 18:
         if (random.chance(0.3)) this.collect()
+        else if (random.chance(0.5)) this.compact()
         break
       default: {
         const expected =
@@ -302,7 +352,7 @@ class Walk {
 
   collect(): void {
     const before = this.harness.clusterMs - 3000
-    this.expect({ kind: 'collectGarbage', trashBeforeMs: before, chunksBeforeMs: before }, 'ok')
+    this.expect({ kind: 'collectGarbage', trashBeforeMs: before, chunksBeforeMs: before, movedBeforeMs: before }, 'ok')
     const left = new Set(this.harness.state.trash(0, 1e6).map(({ id }) => id))
     for (const id of [...this.model.trash.keys()]) if (!left.has(id)) this.model.trash.delete(id)
     for (const { removedAtMs } of this.harness.state.trash(0, 1e6))
@@ -316,8 +366,8 @@ class Walk {
       const facts = state.stat(inode)!
       if (facts.type === 'file') {
         const bytes: number[] = []
-        for (const { handle, offset, length } of state.extents(inode, 0, 1e6)) {
-          for (let i = 0; i < length; i++) bytes.push(handle === 0 ? 0 : tokenOf(handle, offset + i))
+        for (const extent of state.extents(inode, 0, 1e6)) {
+          for (let i = 0; i < extent.length; i++) bytes.push(extent.handle === 0 ? 0 : this.token(extent, i))
         }
         assert.is(bytes.length, facts.size)
         found.push(`${path} v${facts.contentVersion} ${bytes.join()}`)
@@ -377,6 +427,7 @@ test('random operations answer and look like a naive model, through checkpoints 
     'restoreTrash',
     'spliceFile',
     'commitFile',
+    'switchExtents',
   ]) {
     assert.ok((counts.get(`${kind} ok`) ?? 0) > 20, `${kind} succeeded only ${counts.get(`${kind} ok`) ?? 0} times`)
   }
