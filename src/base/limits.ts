@@ -45,6 +45,11 @@ export const SESSION_SILENCE_MS = 10 * MINUTE_MS
 /** Extents that one request may carry. */
 export const EXTENTS_PER_REQUEST_MAX = 8192
 
+/** Chunks that one gathering takes bytes from. */
+export const GATHER_SOURCES_MAX = 1024
+/** Runs of bytes that one gathering puts together. */
+export const GATHER_RANGES_MAX = 16_384
+
 /** A seal waits this long for members in another life before it gives up on them (DESIGN §2). */
 export const SEAL_PATIENCE_MS = 60 * SECOND_MS
 /** Orders to delete or cut die this long after the heartbeat they answer, by the server's own clock. */

@@ -21,6 +21,9 @@ export interface Counters {
   clones: number
   cloneFailures: number
   bytesCloned: number
+  /** Chunks made of live bytes of others (compaction), and those bytes. */
+  gathers: number
+  bytesGathered: number
   heartbeats: number
   heartbeatFailures: number
 }
@@ -43,6 +46,8 @@ export function newCounters(): Counters {
     clones: 0,
     cloneFailures: 0,
     bytesCloned: 0,
+    gathers: 0,
+    bytesGathered: 0,
     heartbeats: 0,
     heartbeatFailures: 0,
   }

@@ -17,6 +17,7 @@ import { ChunkStore } from './chunk-store.ts'
 import { Cloner, cloneHandlers } from './cloner.ts'
 import { type Counters, newCounters } from './counters.ts'
 import type { DataDirectory } from './data-directory.ts'
+import { Gatherer, gatherHandlers } from './gatherer.ts'
 import { HistoryGuard } from './history-guard.ts'
 import { Inventory } from './inventory.ts'
 import { learnCluster, MasterLink } from './master-link.ts'
@@ -218,6 +219,7 @@ class Node implements Chunkserver {
     const guard = new HistoryGuard(this.#store.allocationIndexMax)
     const service = new ChunkService({ store: this.#store, guard, pool: this.#pool, clock })
     const cloner = new Cloner({ store: this.#store, pool: this.#pool, clock, logger: this.#logger })
+    const gatherer = new Gatherer({ store: this.#store, pool: this.#pool, clock, logger: this.#logger })
     const check: typeof service.checkMaster = (request, history) => service.checkMaster(request, history)
     const scrubber = new Scrubber(
       {
@@ -233,6 +235,7 @@ class Node implements Chunkserver {
     const handlers = new Map([
       ...service.handlers,
       ...cloneHandlers(cloner, this.#store, check),
+      ...gatherHandlers(gatherer, check),
       ...scrubHandlers(scrubber),
     ])
     this.#scrubber = scrubber

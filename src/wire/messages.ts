@@ -10,6 +10,8 @@ import {
   CHUNK_BYTES_MAX,
   DIRECTORIES_MAX,
   EXTENTS_PER_REQUEST_MAX,
+  GATHER_RANGES_MAX,
+  GATHER_SOURCES_MAX,
   PATH_BYTES_MAX,
   RECORD_INDEX_BYTES_MAX,
   REPLICAS_MAX,
@@ -788,6 +790,38 @@ export const Message = {
       /** Bytes that were fetched; 0 when the replica was here already. */
       bytes: uint,
     }),
+  },
+
+  gather: {
+    number: 234,
+    from: 'master',
+    to: 'chunkserver',
+    data: 'none',
+    means: 'make a sealed chunk of bytes of others; answered when it is durable',
+    request: struct({
+      handle,
+      /** Log index of the record that reserved the handle. */
+      logIndex: uint,
+      directory: directoryId,
+      sources: list(
+        struct({
+          handle,
+          version,
+          /** What the log says. */
+          length: chunkLength,
+          /** Best first; each block may come from any of them that proves it. */
+          servers: list(struct({ server: serverId, address }), REPLICAS_MAX * 4),
+        }),
+        GATHER_SOURCES_MAX,
+      ),
+      /** The new chunk's bytes, in their order; `source` counts `sources` from 0. */
+      ranges: list(struct({ source: uint, offset: chunkLength, length: chunkLength }), GATHER_RANGES_MAX),
+      /** What it may take of this server's network; 0: it is not held back. */
+      bytesPerSecond: uint,
+      history,
+    }),
+    /** What its length and digest are: the log is told those that all who gathered it agree on. */
+    reply: struct({ facts: replicaFacts }),
   },
 
   scrubNow: {
