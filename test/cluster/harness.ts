@@ -22,7 +22,8 @@ process.on('exit', () => {
 /** The directory of the bundled programs, made once for each test process and removed with it. */
 export function buildPrograms(): string {
   if (programs) return programs
-  const directory = path.join(root, '.cache', `programs-${process.pid}`)
+  fs.ensureDirSync(path.join(root, '.cache'))
+  const directory = fs.mkdtempSync(path.join(root, '.cache', 'programs-'))
   const build = spawnSync(process.execPath, ['src/build.mjs', '--no-types', '--out', directory], { cwd: root })
   if (build.status !== 0) throw new Error(`the programs can't be built:\n${build.stdout}${build.stderr}`)
   removedAtExit.push(directory)
