@@ -61,7 +61,7 @@ function addFiles(state: MetadataState, from: number, to: number): void {
     const handle = chunkHandle(state.lineage, counter)
     const chunk = state.chunks.allocate(handle, [], 3, true, i, undefined)
     state.chunks.seal(handle, chunk, MiB, i, 0)
-    state.chunks.addReference(chunk, MiB)
+    state.chunks.addReference(handle, chunk, MiB, MiB)
     state.inodes.replaceExtents(row, 0, 0, [{ handle, offset: 0, length: MiB }])
     state.names.link(directory, nameOf(i), inode, time.wallMs)
   }

@@ -79,7 +79,7 @@ export class Master {
       clock,
       logger,
       members: (handle) => state.chunkMembers(handle),
-      namedBytes: (handle) => state.chunk(handle)?.liveBytes ?? 0,
+      namedBytes: (handle) => state.chunks.namedBytes(handle),
       sealed: (handle) => {
         const chunk = state.chunk(handle)
         return chunk?.state === 'sealed' ? { length: chunk.length, digest: chunk.digest } : undefined

@@ -13,7 +13,7 @@ import { assert } from '../../base/assert.ts'
 import type { ChunkHandle, InodeId, SessionId } from '../../base/ids.ts'
 import { chunkHandle, formatHandle, HANDLE_COUNTER_COUNT } from '../../base/ids.ts'
 import { REPLICAS_MAX } from '../../base/limits.ts'
-import type { Member, OperationOf, Outcome } from '../operations.ts'
+import type { Extent, Member, OperationOf, Outcome } from '../operations.ts'
 import { CHUNK_VERSION_MAX, type DropReason } from './chunk-table.ts'
 import type { DueHeap } from './due-heap.ts'
 import { ACCEPTABLE, type Context, checkGoal, DONE, isWhole, no, type Refusal, yes } from './outcome.ts'
@@ -160,11 +160,11 @@ export function releaseOwner(state: MetadataState, handle: ChunkHandle): void {
   if (holders.size === 0) state.holders.delete(owner.inode)
 }
 
-export function addReference(state: MetadataState, handle: ChunkHandle, length: number): void {
+export function addReference(state: MetadataState, { handle, offset, length }: Extent): void {
   if (handle === 0) return
   const row = state.chunks.row(handle)
   assert(row >= 0, 'an extent of an unknown chunk')
-  state.chunks.addReference(row, length)
+  state.chunks.addReference(handle, row, offset + length, length)
 }
 
 export function dropReference(

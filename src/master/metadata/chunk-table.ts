@@ -85,6 +85,8 @@ export class ChunkTable {
   readonly tailFiles = new Map<ChunkHandle, InodeId>()
   readonly due = new DueHeap()
   readonly dueMoved = new DueHeap()
+  /** Of open chunks, the highest end of an extent that this process saw name it: cache, not state. */
+  readonly #namedEnds = new Map<ChunkHandle, number>()
   #liveBytes = 0
 
   get count(): number {
@@ -162,6 +164,7 @@ export class ChunkTable {
     const members = this.members.get(handle)
     assert(members !== undefined, 'an open chunk without members')
     this.members.delete(handle)
+    this.#namedEnds.delete(handle)
     return members
   }
 
@@ -262,7 +265,20 @@ export class ChunkTable {
     this.#liveBytes += this.liveBytes(row)
   }
 
-  addReference(row: number, length: number): void {
+  /**
+   * Bytes that an open chunk has at least, because files name them: what is named was synced on every member. Copies of
+   * a file name the same bytes again, so it is no sum: the highest end seen, or the mean of all extents (their longest
+   * has no less), which is all that is known of those of a checkpoint. 0 when none does.
+   */
+  namedBytes(handle: ChunkHandle): number {
+    const row = this.row(handle)
+    if (row < 0 || this.references(row) === 0) return 0
+    return Math.max(this.#namedEnds.get(handle) ?? 0, Math.ceil(this.liveBytes(row) / this.references(row)))
+  }
+
+  /** One more extent names the chunk's bytes up to `end`, `length` of them. */
+  addReference(handle: ChunkHandle, row: number, end: number, length: number): void {
+    if (this.isOpen(row)) this.#namedEnds.set(handle, Math.max(this.#namedEnds.get(handle) ?? 0, end))
     const references = this.references(row)
     this.setDual(row, references === 0 ? length : this.dual(row) + length)
     this.setReferences(row, references + 1)

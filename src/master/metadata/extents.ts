@@ -213,7 +213,7 @@ export function applyEdit(
   const { inodes } = state
   const gone: Extent[] = []
   for (let i = 0; i < edit.removed; i++) gone.push(inodes.extent(row, edit.from + i))
-  for (const extent of edit.added) addReference(state, extent.handle, extent.length)
+  for (const extent of edit.added) addReference(state, extent)
   const before = inodes.size(row)
   inodes.replaceExtents(row, edit.from, edit.removed, edit.added)
   state.fileBytes += inodes.size(row) - before

@@ -42,7 +42,7 @@ export type SealDecision =
  * member in its life answers, only restarted ones can tell, and the longest proof counts, after all have answered or
  * patience (`patienceMs`) is over.
  *
- * @param namedBytes  bytes of the chunk that files name: all of them were synced, so a proof of fewer means that one with
+ * @param namedBytes  bytes of the chunk up to which files name them: all were synced, so a proof of fewer means that one with
  *                    more is missing, and is waited for
  * @param elapsedMs  since the first fence was sent
  */
