@@ -184,6 +184,7 @@ export class Repairer {
   #look(handle: ChunkHandle, nowMs: number): void {
     const judged = this.#judge(handle)
     const verdict = judged?.verdict
+    if (judged) this.#trims.seen(handle, judged.replicas)
     if (verdict?.kind !== 'lacking') this.#copies.cancel(handle, 'repair')
     else if (verdict.missing > this.#copies.targetsOf(handle).length) {
       this.#want(handle, this.#kindOf(verdict.whole))

@@ -3,15 +3,15 @@
 // Invariants:
 //   - a replica is given up only while plan/repair.ts says that the chunk has too many without it, asked again at the
 //     moment the order leaves
-//   - from then until the order can't be carried out any more the replica counts as gone, so that no second order takes
-//     one that is needed
+//   - from then until it is gone, or the order can't be carried out any more, the replica counts as gone, so that no second
+//     order takes one that is needed
 //
 // Bounded: what doesn't fit is found again by the sweep.
 
 import type { ChunkHandle, ServerId } from '../base/ids.ts'
 import { ORDER_VALID_MS } from '../base/limits.ts'
 import { SECOND_MS } from '../base/units.ts'
-import { type RepairServer, type Verdict, worstReplica } from './plan/repair.ts'
+import { type Place, type RepairServer, type Verdict, worstReplica } from './plan/repair.ts'
 
 const SURPLUS_MAX = 100_000
 /** Too many for this long before one goes: a server that comes and goes must not cost its replicas. */
@@ -43,6 +43,16 @@ export class Trims {
   isDoomed(handle: ChunkHandle, server: ServerId): boolean {
     const trim = this.#trims.get(handle)
     return trim?.server === server && trim.givenMs !== undefined
+  }
+
+  /**
+   * Where the chunk's replicas are now. An order whose replica is gone was carried out, or died with its connection: what
+   * is copied there afterwards is not doomed.
+   */
+  seen(handle: ChunkHandle, replicas: readonly Place[]): void {
+    const trim = this.#trims.get(handle)
+    if (trim?.givenMs === undefined || replicas.some(({ server }) => server === trim.server)) return
+    this.#trims.delete(handle)
   }
 
   /** The chunk has too many. */

@@ -186,6 +186,33 @@ test('the lost server comes back: what is too many then is trimmed to the goal, 
   })
 })
 
+test('what comes back to a server that was just trimmed counts: nothing is copied twice', async () => {
+  const world = new SimWorld(9)
+  await world.run(async () => {
+    const stored = await store(world, 5)
+    const { cluster, client } = stored
+    await whole(world, client)
+    const [gone, ...others] = cluster.chunkservers
+    gone!.crash(false)
+    await world.sleep(1200)
+    await whole(world, client)
+    await gone!.restart()
+    await world.sleep(1500)
+    await whole(world, client)
+    for (const victim of others.slice(0, 2)) {
+      victim.crash(false)
+      await world.sleep(1200)
+      for (let i = 0; i < 50; i++) {
+        assert.is((await repairOf(client)).overReplicated, 0, 'one copy too many was made')
+        await world.sleep(50)
+      }
+    }
+    await whole(world, client)
+    await readAll(stored)
+    client.close()
+  })
+})
+
 test('every replica of every chunk has another bad block: each chunk is whole again', async () => {
   const world = new SimWorld(5)
   await world.run(async () => {
