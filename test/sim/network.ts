@@ -39,6 +39,7 @@ export class SimNetwork {
   readonly #sockets = new Set<SimSocket>()
   readonly #blocked = new Set<string>()
   readonly #links = new Map<string, LinkOptions>()
+  readonly #sent = new Map<string, number>()
   readonly #refusing = new Set<string>()
   #cuts: CutRule[] = []
   #portCount = 40_000
@@ -135,6 +136,11 @@ export class SimNetwork {
     return count
   }
 
+  /** Bytes that one machine has sent to another since the world began, arrived or not. */
+  sentBytes(from: string, to: string): number {
+    return this.#sent.get(linkName(from, to)) ?? 0
+  }
+
   /** Received buffers that living processes keep: 0 when nothing leaks. */
   get retainedBuffers(): number {
     return this.#sum((process) => process.retainedBuffers)
@@ -146,6 +152,10 @@ export class SimNetwork {
   }
 
   // For sockets.
+
+  noteSent(from: string, to: string, bytes: number): void {
+    this.#sent.set(linkName(from, to), this.sentBytes(from, to) + bytes)
+  }
 
   latencyMs(from: string, to: string): number {
     const { latencyMsMin, latencyMsMax } = this.linkOf(from, to)

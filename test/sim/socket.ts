@@ -209,6 +209,7 @@ export class SimSocket implements Socket {
 
   #send(bytes: Buffer): void {
     if (bytes.length === 0) return
+    this.#network.noteSent(this.#machineName, this.#peerName, bytes.length)
     const arrivesMs = this.#arrivalMs(bytes.length)
     this.#flight.push({ bytes, arrivesMs })
     this.#flightBytes += bytes.length
