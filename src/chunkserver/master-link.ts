@@ -5,6 +5,7 @@
 //
 // Invariants:
 //   - heartbeats and reports leave one after the other, each with a higher sequence number
+//   - a full report is made at each join, and when the master asks for one: its sum of the replicas differs from ours
 //   - an order is valid while its connection lives, and for a time from the sending of its heartbeat
 //
 // Source: GFS §2.3, §2.6.2; DESIGN §3, §5.
@@ -21,7 +22,7 @@ import type { Connection } from '../rpc/connection.ts'
 import { connect } from '../rpc/pool.ts'
 import type { Handlers } from '../rpc/requests.ts'
 import type { Hello } from '../wire/hello.ts'
-import { type DirectoryFacts, type History, Message, type RequestOf } from '../wire/messages.ts'
+import { type DirectoryFacts, type History, Message, type ReplicaFacts, type RequestOf } from '../wire/messages.ts'
 import type { Counters } from './counters.ts'
 import { DirectoryNews } from './directory-news.ts'
 import type { HistoryGuard } from './history-guard.ts'
@@ -39,6 +40,8 @@ const WAIT_MS_MIN = 100
 const WAIT_MS_MAX = 3 * SECOND_MS
 /** Urgent news don't wait for the next heartbeat, but two are never closer than this. */
 const URGENT_MS = 20
+/** Every so many heartbeats all replicas are held against what was told of them: milliseconds for 100,000. */
+const RECOUNT_BEATS = 256
 
 export interface MasterLinkOptions {
   readonly io: Io
@@ -71,6 +74,7 @@ export class MasterLink {
   #wake: (() => void) | undefined
   #running: Promise<void> | undefined
   #lastFault = ''
+  #beats = 0
 
   constructor(options: MasterLinkOptions) {
     this.#options = options
@@ -164,7 +168,7 @@ export class MasterLink {
       `joined ${formatAddress(address)} as ${formatServer(joined.server)}`,
     )
     this.#news.joined(facts.directories)
-    inventory.forgetChanges()
+    inventory.beginAnew(this.#facts())
     await this.#report(connection)
     let heartbeatMs = joined.heartbeatMs
     while (!this.#isClosed) {
@@ -180,12 +184,14 @@ export class MasterLink {
   /** @returns the interval to the next heartbeat */
   async #beat(connection: Connection, heartbeatMs: number): Promise<number> {
     const { io, inventory, orders, guard, counters } = this.#options
+    if (++this.#beats % RECOUNT_BEATS === 0) this.#recount()
     const changes = inventory.take()
     const body = Message.heartbeat.request.encode({
       sequence: inventory.nextSequence(),
       ...this.#news.next(this.#options.directories()),
       ...this.#options.load(),
       changes,
+      replicaSum: inventory.sum,
     })
     const sentMs = io.clock.nowMs()
     const timeoutMs = Math.max(HEARTBEAT_MS_MIN, INTERVALS_MAX * heartbeatMs)
@@ -208,7 +214,7 @@ export class MasterLink {
   /** Everything, in parts; each part says what is so when it leaves. */
   async #report(connection: Connection): Promise<void> {
     const { inventory } = this.#options
-    const replicas = [...this.#options.replicas()].filter((replica) => !replica.header.isTombstone)
+    const replicas = [...this.#options.replicas()].filter(isToBeTold)
     for (let at = 0; at === 0 || at < replicas.length; at += REPORT_PART_MAX) {
       const part = replicas.slice(at, at + REPORT_PART_MAX).map((replica) => replica.facts())
       const body = Message.chunkReport.request.encode({
@@ -219,6 +225,17 @@ export class MasterLink {
       })
       await connection.call(Message.chunkReport.number, body, { timeoutMs: JOIN_MS })
     }
+  }
+
+  /** What every change should have told already. */
+  #recount(): void {
+    const { inventory, logger } = this.#options
+    const count = inventory.recount(this.#facts())
+    if (count > 0) logger.error({ event: 'unsaid', count }, `${count} replicas had changed and the master was not told`)
+  }
+
+  *#facts(): Generator<ReplicaFacts> {
+    for (const replica of this.#options.replicas()) if (isToBeTold(replica)) yield replica.facts()
   }
 
   #checkHistory(history: History, address: Address): void {
@@ -252,6 +269,11 @@ export class MasterLink {
       this.#wake = done
     })
   }
+}
+
+/** One that only holds a fence is nobody's copy. */
+function isToBeTold(replica: Replica): boolean {
+  return !replica.header.isTombstone
 }
 
 /** Where a master that doesn't lead says the leader is. */

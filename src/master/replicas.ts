@@ -1,11 +1,15 @@
 // Replicas: what servers say of theirs, held against the log; and the orders that follow (GFS §2.6.2, §4.4, §4.5).
 //
 // Level-triggered: an order that gets lost is given again when the replica is reported again, in a full report at the
-// latest. Orders to delete wait while the master is young or in safe mode.
+// latest. Those are rare: servers tell changes, and with each heartbeat the sum of all they have; it is asked for
+// everything when that is not the sum of what is known, and now and then while something is left over.
+// Orders to delete wait while the master is young or in safe mode.
 
-import type { ChunkHandle, DirectoryId, ServerId } from '../base/ids.ts'
+import { type ChunkHandle, type DirectoryId, formatServer, type ServerId } from '../base/ids.ts'
 import { ORDER_HOLDBACK_MS } from '../base/limits.ts'
+import { MINUTE_MS, SECOND_MS } from '../base/units.ts'
 import type { Order, ReplicaFacts } from '../wire/messages.ts'
+import { addMark, conditionOf } from '../wire/replica-sum.ts'
 import type { ReplicaState } from './cluster/locations.ts'
 import type { ServerView } from './cluster/servers.ts'
 import type { MasterContext } from './context.ts'
@@ -15,12 +19,17 @@ import { judgeReplica } from './plan/garbage.ts'
 const ORDERS_WAITING_MAX = 100_000
 /** Orders in one heartbeat reply. */
 const ORDERS_PER_REPLY = 1024
+/** A difference that a full report does not end is asked about again after this long, then ever more rarely. */
+const DIFFERENCE_MS_MIN = 10 * SECOND_MS
+const DIFFERENCE_MS_MAX = 10 * MINUTE_MS
 
 export class Replicas {
   readonly #context: MasterContext
   readonly #startMs: number
   readonly #orders = new Map<ServerId, Map<ChunkHandle, Order>>()
   readonly #wantsReport = new Set<ServerId>()
+  /** Servers whose last sum was not the known one. */
+  readonly #differences = new WeakMap<ServerView, { askAtMs: number; waitMs: number }>()
   /** Handles named since a server's full report began; what it had and doesn't name is gone. */
   readonly #reporting = new Map<ServerId, Set<ChunkHandle>>()
   /** Replicas set aside because the log doesn't know them, a server each. */
@@ -60,6 +69,7 @@ export class Replicas {
     const chunk = state.chunk(handle)
     if (chunk) this.#quarantined.get(server.id)?.delete(handle)
     else {
+      locations.setUnlisted(handle, directory, conditionOf(facts.state))
       // Known once, and orders to delete are held back: the next report brings it again.
       if (verdict === 'keep') this.#wantsReport.add(server.id)
       return
@@ -68,7 +78,7 @@ export class Replicas {
       const { version, length, digest, indexDigest } = chunk
       this.#order(server.id, { kind: 'seal', handle, version, length, digest, indexDigest })
     }
-    locations.set(handle, directory, replicaState(facts, chunk))
+    locations.set(handle, directory, replicaState(facts, chunk), conditionOf(facts.state))
   }
 
   /** A reader has met a bad replica of the chunk. */
@@ -89,16 +99,55 @@ export class Replicas {
     server.hasReported = true
     for (const { directory } of server.directories) {
       for (const handle of [...this.#context.locations.handlesOf(directory)]) {
-        if (named.has(handle) || this.#isMember(handle, directory)) continue
-        this.#context.locations.delete(handle, directory)
+        if (named.has(handle)) continue
+        if (this.#isMember(handle, directory)) this.#context.locations.set(handle, directory, 'open')
+        else this.#context.locations.delete(handle, directory)
         this.#context.attention.add(handle)
       }
     }
   }
 
-  /** The next heartbeat reply of every server asks for a full report. */
+  /**
+   * The next heartbeat reply asks for a full report where something is left over: replicas that have to go, because an
+   * order may have been lost, and such as the log promised and nobody has seen.
+   */
   wantReports(): void {
-    for (const server of this.#context.servers.all()) this.#wantsReport.add(server.id)
+    const { servers, locations } = this.#context
+    for (const server of servers.all()) {
+      if (server.directories.some(({ directory }) => locations.oddIn(directory) > 0)) {
+        this.#wantsReport.add(server.id)
+      }
+    }
+  }
+
+  /**
+   * Holds the sum of what a server has against that of what is known of it. One difference may be an answer that crossed
+   * a heartbeat; one that stays means that something got lost on the way, and everything is asked for.
+   *
+   * @param sum  undefined: the server has more to say first, or is an earlier version
+   */
+  compare(server: ServerView, sum: number | undefined): void {
+    if (sum === undefined || !server.hasReported) return
+    const { locations, logger, clock } = this.#context
+    const known = server.directories.reduce((total, { directory }) => addMark(total, locations.sumOf(directory)), 0)
+    const difference = this.#differences.get(server)
+    if (known === sum) {
+      this.#differences.delete(server)
+      return
+    }
+    const nowMs = clock.nowMs()
+    if (!difference) {
+      this.#differences.set(server, { askAtMs: nowMs, waitMs: DIFFERENCE_MS_MIN })
+      return
+    }
+    if (nowMs < difference.askAtMs) return
+    difference.askAtMs = nowMs + difference.waitMs
+    difference.waitMs = Math.min(DIFFERENCE_MS_MAX, 2 * difference.waitMs)
+    this.#wantsReport.add(server.id)
+    logger.warn(
+      { event: 'replicas-differ', server: server.id, told: sum, known },
+      `what ${formatServer(server.id)} has differs from what is known of it: it is asked for everything`,
+    )
   }
 
   wantsReport(server: ServerId): boolean {
@@ -112,7 +161,7 @@ export class Replicas {
       const server = servers.serverOfDirectory(directory)
       if (server) this.#order(server.id, { ...gone, handle })
     }
-    locations.forget(handle)
+    locations.unlist(handle)
     this.#context.attention.add(handle)
   }
 

@@ -694,6 +694,8 @@ export const Message = {
       changes: list(replicaFacts, 4096),
       /** False: `directories` is empty because nothing worth telling has changed; what was said before holds. */
       hasDirectories: added(boolean, true),
+      /** Sum of all replicas here, once the master has `changes` (replica-sum.ts); undefined: more changes wait. */
+      replicaSum: optional(integer(0, 2 ** 48 - 1)),
     }),
     reply: struct({
       heartbeatMs: integer(1),

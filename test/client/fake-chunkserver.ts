@@ -173,6 +173,7 @@ export class FakeChunkserver {
             queuedBytes: 0,
             changes,
             hasDirectories: true,
+            replicaSum: undefined,
           },
           { timeoutMs: 1000 },
         )

@@ -15,15 +15,26 @@ const RED_MS_MIN = 2500
 /** A longer interval is believed at once by half, a shorter one slowly: late news must not be forgotten at the first good one. */
 const RISE = 1 / 2
 const FALL = 1 / 16
+/** What one heartbeat weighs in the usual delay. */
+const LATE_WEIGHT = 1 / 8
 
 export class FaultDetector {
   #usualMs: number
   #lastMs: number
+  /** The interval that the last heartbeat was answered with. */
+  #toldMs: number
+  #lateMs = 0
 
   /** @param toldMs  the interval that the server was told to beat at */
   constructor(toldMs: number, nowMs: number) {
     this.#usualMs = toldMs
+    this.#toldMs = toldMs
     this.#lastMs = nowMs
+  }
+
+  /** How much later than told a heartbeat usually comes: its way here and the answer's way back. */
+  get lateMs(): number {
+    return this.#lateMs
   }
 
   /** The interval that counts as usual. */
@@ -35,6 +46,8 @@ export class FaultDetector {
   beat(toldMs: number, nowMs: number): void {
     const intervalMs = Math.max(toldMs, nowMs - this.#lastMs)
     this.#usualMs += (intervalMs - this.#usualMs) * (intervalMs > this.#usualMs ? RISE : FALL)
+    this.#lateMs += (Math.max(0, nowMs - this.#lastMs - this.#toldMs) - this.#lateMs) * LATE_WEIGHT
+    this.#toldMs = toldMs
     this.#lastMs = nowMs
   }
 

@@ -74,20 +74,29 @@ const HEARTBEAT_MS_MIN = 500
 const HEARTBEAT_MS_MAX = 2000
 /** Heartbeats a second that the master takes before it asks for fewer. */
 const HEARTBEATS_PER_MS = 0.4
+/** An interval is at least so many of the delays that heartbeats usually have. */
+const DELAYS_PER_INTERVAL = 4
 
 export class Servers {
   readonly #servers = new Map<ServerId, ServerView>()
   readonly #directories = new Map<DirectoryId, ServerId>()
   readonly #settings: LivenessSettings
+  /** Median over the connected servers, looked at once for each round of heartbeats. */
+  #usualLateMs = 0
+  #beatsSeen = 0
 
   constructor(settings: LivenessSettings) {
     this.#settings = settings
   }
 
-  /** The interval that servers are told to beat at: 500 ms in small clusters, 2 s in large ones. */
+  /**
+   * The interval that servers are told to beat at: 500 ms in small clusters, 2 s in large ones; longer, up to 2 s, while
+   * the heartbeats of half the servers come late, which is the network's or the master's doing and nobody's death.
+   */
   get heartbeatMs(): number {
-    const bySize = Math.min(HEARTBEAT_MS_MAX, Math.max(HEARTBEAT_MS_MIN, this.#servers.size / HEARTBEATS_PER_MS))
-    return this.#settings.heartbeatMs ?? Math.round(bySize)
+    const bySize = this.#servers.size / HEARTBEATS_PER_MS
+    const wantedMs = Math.max(HEARTBEAT_MS_MIN, bySize, DELAYS_PER_INTERVAL * this.#usualLateMs)
+    return this.#settings.heartbeatMs ?? Math.round(Math.min(HEARTBEAT_MS_MAX, wantedMs))
   }
 
   /** For so long the master itself was not listening: that silence is nobody's. */
@@ -151,8 +160,19 @@ export class Servers {
     server.queuedBytes = queuedBytes
     server.lastContactMs = nowMs
     server.detector.beat(this.heartbeatMs, nowMs)
+    if (++this.#beatsSeen >= this.#servers.size) this.#lookAtDelays()
     server.recentPlacements = 0
     for (const directory of directories) this.#directories.set(directory.directory, server.id)
+  }
+
+  #lookAtDelays(): void {
+    this.#beatsSeen = 0
+    const delays: number[] = []
+    for (const { connection, detector } of this.#servers.values()) {
+      if (connection !== undefined) delays.push(detector.lateMs)
+    }
+    delays.sort((a, b) => a - b)
+    this.#usualLateMs = delays[delays.length >> 1] ?? 0
   }
 
   /** The connection of that number broke. @returns the server it was the connection of */

@@ -31,7 +31,7 @@ export function chunkserverHandlers(replicas: Replicas, repairer: Repairer) {
       return { server: id, heartbeatMs: context.servers.heartbeatMs, history }
     },
 
-    heartbeat(context, { sequence, directories, hasDirectories, streams, queuedBytes, changes }, asker) {
+    heartbeat(context, { sequence, directories, hasDirectories, streams, queuedBytes, changes, replicaSum }, asker) {
       const server = serverOf(context, asker)
       context.servers.beat(
         server,
@@ -43,6 +43,7 @@ export function chunkserverHandlers(replicas: Replicas, repairer: Repairer) {
       if (sequence > server.sequence) {
         server.sequence = sequence
         for (const facts of changes) replicas.note(server, facts)
+        replicas.compare(server, replicaSum)
       }
       const history = historyOf(context)
       return {

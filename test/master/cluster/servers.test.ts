@@ -55,6 +55,55 @@ test('a server that announced its stop is in maintenance until it joins again', 
   assert.is(servers.liveness(servers.join(id, facts(), 2, 60_000), 60_001), 'live')
 })
 
+// Goal: the interval follows the size of the cluster, and a network that delays everybody; one late server changes nothing.
+test('heartbeats are 500 ms apart in small clusters, 2 s in large ones, and longer where all come late', () => {
+  const settle = (servers: Servers, lateMs: (index: number) => number): number => {
+    const all = servers.all()
+    for (let round = 0, nowMs = 0; round < 60; round++) {
+      nowMs += servers.heartbeatMs
+      for (const [index, server] of all.entries()) {
+        servers.beat(server, server.directories, 0, 0, nowMs + lateMs(index) * (round + 1))
+      }
+    }
+    return servers.heartbeatMs
+  }
+  const of = (count: number): Servers => {
+    const servers = new Servers({})
+    for (let index = 1; index <= count; index++) servers.join(index as ServerId, facts(), index, 0)
+    return servers
+  }
+  assert.is(
+    settle(of(5), () => 1),
+    500,
+  )
+  assert.is(
+    settle(of(400), () => 1),
+    1000,
+  )
+  assert.is(
+    settle(of(2000), () => 1),
+    2000,
+  )
+  assert.is(
+    settle(of(5), (index) => (index === 0 ? 2000 : 1)),
+    500,
+    'one slow server',
+  )
+  const slow = settle(of(5), () => 300)
+  assert.ok(slow > 1100 && slow <= 1200, `a slow network: ${slow} ms`)
+  assert.is(
+    settle(of(5), () => 5000),
+    2000,
+  )
+  const fixed = new Servers({ heartbeatMs: 100 })
+  fixed.join(id, facts(), 1, 0)
+  assert.is(
+    settle(fixed, () => 5000),
+    100,
+    'the operator fixed it',
+  )
+})
+
 test('a directory has the life of the last join', () => {
   const servers = new Servers({ deadAfterMs: 10_000 })
   servers.join(id, facts(7), 1, 0)
