@@ -248,8 +248,8 @@ export async function whole(client: Client, timeoutMs = 60_000): Promise<{ tookM
 
 /** What is not as it should be: `underReplicated 3, inFlight 1`; empty when nothing is. */
 function lackingOf({ safeMode, servers, repair }: Report): string {
-  const { missing, corrupt, underReplicated, inFlight, sealing } = repair
-  const counts = { safeMode: Number(safeMode.on), missing, corrupt, underReplicated, inFlight, sealing }
+  const { missing, underReplicated, inFlight, sealing } = repair
+  const counts = { safeMode: Number(safeMode.on), missing, underReplicated, inFlight, sealing }
   return [
     ...servers.filter(({ state }) => state !== 'live').map(({ id, state }) => `${id} ${state}`),
     ...Object.entries(counts).flatMap(([name, count]) => (count > 0 ? [`${name} ${count}`] : [])),
