@@ -246,14 +246,17 @@ export class ChunkStore {
     replica.fileBytes = bytes
   }
 
+  /** What proves the replica's bytes, if it is at hand. */
+  knownProof({ form, handle }: Replica): Proof | undefined {
+    if (form.kind === 'growing') return form.growing
+    return form.kind === 'kept' ? form.kept : this.#proofs.get(handle)
+  }
+
   /** What proves the replica's bytes; loaded from the meta file for a sealed one. Throws CORRUPT_REPLICA. */
   async proofOf(replica: Replica): Promise<Proof> {
-    const { form } = replica
-    if (form.kind === 'growing') return form.growing
-    if (form.kind === 'kept') return form.kept
-    const cached = this.#proofs.get(replica.handle)
-    if (cached !== undefined) return cached
-    const { sealed } = form
+    const known = this.knownProof(replica)
+    if (known !== undefined || replica.form.kind !== 'sealed') return known!
+    const { sealed } = replica.form
     const bytes = Buffer.allocUnsafe(sealed.recordBytes)
     const count = await this.read(replica, replica.metaPath, bytes, sealed.recordOffset)
     const stored = decodeRecord(bytes.subarray(0, count), sealed.recordOffset, sealed.recordOffset)
@@ -286,7 +289,7 @@ export class ChunkStore {
   async read(replica: Replica, path: string, buffer: Buffer, position: number): Promise<number> {
     try {
       // A descriptor of its own: the growing one is closed when the chunk is sealed.
-      await replica.growing?.files
+      if (replica.growing !== undefined) await replica.growing.files
       return await this.files.use(path, (file: DiskFile) => file.read(buffer, position))
     } catch (error) {
       if (!isDfsError(error)) throw error

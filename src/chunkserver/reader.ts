@@ -38,7 +38,7 @@ export async function readBlocks(
   offset: number,
   length: number,
 ): Promise<ProvenBlocks> {
-  const proof = await store.proofOf(replica)
+  const proof = store.knownProof(replica) ?? (await store.proofOf(replica))
   const { handle } = replica
   checkReach(replica, offset + length)
   const first = Math.floor(offset / BLOCK_BYTES)

@@ -78,7 +78,7 @@ async function extentChecksum(core: Core, extent: PlacedExtent, path: string, pa
         const server = formatServer(replica.server)
         const words = `${path}, offset ${extent.fileOffset}: chunk ${chunk} on ${server}: ${fault.message}`
         last = new DfsError(fault.code, words, { path, offset: extent.fileOffset, handle: chunk, server }, fault)
-        core.links.penalize(replica.address)
+        core.peers.penalize(replica.address)
       }
     }
     core.locations.forget(extent.handle)

@@ -23,6 +23,8 @@ import { type By, Masters } from './masters.ts'
 import { Packer } from './packer.ts'
 import { forEachParallel } from './parallel.ts'
 import { type CallOptions, Patience, TIMEOUT_MS_DEFAULT } from './patience.ts'
+import { Peers } from './peers.ts'
+import { Aborts } from './read-attempt.ts'
 import { Reader, type ReadOptions } from './reader.ts'
 import { ReplicaReader } from './replica-reader.ts'
 import { dropFault } from './retry.ts'
@@ -38,6 +40,9 @@ export interface ClientOptions {
   readonly timeoutMs?: number | undefined
   /** How servers name this client in their logs. */
   readonly name?: string | undefined
+  /** Where this client is, as `dfsd chunk --zone --rack` says it of servers: nearer replicas are read first. Known by itself on a host that has a chunkserver. */
+  readonly zone?: string | undefined
+  readonly rack?: string | undefined
   /** Gets what is no fault of the world; by default it is thrown in a turn of its own, which ends the process. */
   readonly onBug?: ((error: unknown) => void) | undefined
 }
@@ -116,7 +121,9 @@ export class Client {
       masters.ask('renewSession', { session: session.id }, patience).catch(dropFault)
     })
     const locations = new LocationCache()
-    this.#core = { io, links, masters, sessions, locations, lanes: new Lanes(), closing: this.#closing.signal }
+    const peers = new Peers(io, { zone: options.zone ?? '', rack: options.rack ?? '' }, links.ownHosts)
+    const parts = { lanes: new Lanes(), aborts: new Aborts(), closing: this.#closing.signal }
+    this.#core = { io, links, masters, sessions, locations, peers, ...parts }
     this.#packer = new Packer(this.#core)
     this.#replicas = new ReplicaReader(this.#core)
   }
@@ -140,6 +147,11 @@ export class Client {
   /** Cluster id, chunk size, default goal and version of the master, as of `connect`. */
   get cluster(): ClusterInfo {
     return this.#cluster!
+  }
+
+  /** Reads asked of chunkservers since `connect`, and how many were asked of a second one because the first was slow. */
+  get readCounts(): { readonly reads: number; readonly hedges: number } {
+    return this.#replicas.counts
   }
 
   get clusterId(): ClusterId {

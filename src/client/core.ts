@@ -8,6 +8,8 @@ import type { Links } from './links.ts'
 import type { LocationCache } from './location-cache.ts'
 import type { By, Masters } from './masters.ts'
 import type { Patience } from './patience.ts'
+import type { Peers } from './peers.ts'
+import type { Aborts } from './read-attempt.ts'
 import type { Sessions } from './session.ts'
 
 export interface Core {
@@ -16,6 +18,9 @@ export interface Core {
   readonly masters: Masters
   readonly sessions: Sessions
   readonly locations: LocationCache
+  readonly peers: Peers
+  /** Reads of chunkservers by what ends them. */
+  readonly aborts: Aborts
   readonly lanes: Lanes
   /** Fires when the client is closed: what goes on in the background ends by it. */
   readonly closing: AbortSignal

@@ -1,12 +1,10 @@
 // Links: typed calls over pooled connections, to masters and chunkservers.
 //
 // The one file of the client that knows how a message is laid on a connection. It also learns the cluster's id from the
-// first hello, so that later connections are refused by servers of another cluster, and keeps note of which servers
-// failed lately, so that readers try others first.
+// first hello, so that later connections are refused by servers of another cluster.
 
 import { DfsError } from '../base/errors.ts'
 import { RANDOM_ID_MAX } from '../base/ids.ts'
-import { SECOND_MS } from '../base/units.ts'
 import type { Io } from '../io/io.ts'
 import type { Address } from '../io/network.ts'
 import { parseAddress } from '../io/network.ts'
@@ -23,20 +21,16 @@ export interface LinkCallOptions {
   readonly onData?: RpcCallOptions['onData']
 }
 
-/** A server that failed is tried after others for this long at first. */
-const PENALTY_MS = 5 * SECOND_MS
-const PENALTY_MS_MAX = 60 * SECOND_MS
-
 export class Links {
   readonly #io: Io
   readonly #masters: ConnectionPool
   readonly #chunkservers: ConnectionPool
   #clusterId = ''
+  /** Addresses of this host, without port, as far as connections have shown them. */
+  readonly ownHosts = new Set<string>()
   #isClosed = false
   /** Ends those who wait for a connection. */
   readonly #opening = new Set<() => void>()
-  readonly #penalties = new Map<string, { readonly ms: number; readonly untilMs: number }>()
-  readonly #inFlight = new Map<string, number>()
 
   /** @param onBug  gets what is no fault of the world */
   constructor(io: Io, name: string, onBug: (error: unknown) => void) {
@@ -61,6 +55,7 @@ export class Links {
   /** A connection to a master. Errors: as ConnectionPool.get, TIMEOUT, ABORTED. */
   async master(address: Address, timeoutMs: number, signal: AbortSignal | undefined): Promise<Connection> {
     const connection = await this.#bounded(this.#masters, address, '', timeoutMs, signal)
+    this.ownHosts.add(connection.local.host)
     if (this.#clusterId === '') this.#clusterId = connection.peer?.cluster ?? ''
     return connection
   }
@@ -96,39 +91,6 @@ export class Links {
       ...(onData && { onData }),
     })
     return replyShape.decode(reply.body, name)
-  }
-
-  /** The server at `address` gave a wrong, late or no answer: it is asked after others for a while, each time longer. */
-  penalize(address: string): void {
-    const nowMs = this.#io.clock.nowMs()
-    const before = this.#penalties.get(address)
-    // Several requests that fail together are one failure.
-    if (before !== undefined && before.untilMs > nowMs) return
-    if (this.#penalties.size >= PENALTIES_MAX) this.#penalties.clear()
-    const ms = Math.min(PENALTY_MS_MAX, before === undefined ? PENALTY_MS : 2 * before.ms)
-    this.#penalties.set(address, { ms, untilMs: nowMs + ms })
-  }
-
-  /** It answered well. */
-  absolve(address: string): void {
-    this.#penalties.delete(address)
-  }
-
-  isPenalized(address: string): boolean {
-    const penalty = this.#penalties.get(address)
-    return penalty !== undefined && penalty.untilMs > this.#io.clock.nowMs()
-  }
-
-  /** Reads of this client that wait for the server at `address`. */
-  inFlight(address: string): number {
-    return this.#inFlight.get(address) ?? 0
-  }
-
-  /** Counts one read in (1) or out (-1). */
-  count(address: string, change: 1 | -1): void {
-    const count = this.inFlight(address) + change
-    if (count === 0) this.#inFlight.delete(address)
-    else this.#inFlight.set(address, count)
   }
 
   get isClosed(): boolean {
@@ -188,5 +150,3 @@ export class Links {
     })
   }
 }
-
-const PENALTIES_MAX = 4096

@@ -17,7 +17,8 @@ import type { Core } from './core.ts'
 import { FileMap } from './file-map.ts'
 import type { CallOptions } from './patience.ts'
 import { linkSignals, Patience } from './patience.ts'
-import type { Fetched, ReplicaReader } from './replica-reader.ts'
+import type { Fetched } from './read-race.ts'
+import type { ReplicaReader } from './replica-reader.ts'
 import { dropFault } from './retry.ts'
 
 const READ_AHEAD_BYTES = 8 * MiB

@@ -1,7 +1,7 @@
 // Reads a range of one chunk from whichever replica proves it.
 //
-// Replicas are tried one after the other in the master's order, which has the dead last and is random among the others;
-// those that failed this client lately come last, and one that this client asks much already gives way to the next. A server that stands still is left after a short while, which grows from round to round so that a
+// Replicas are tried one after the other (peers.ts has the order), and a second one beside one that takes long
+// (hedging.ts). A server that stands still is left after a short while, which grows from round to round so that a
 // cluster that is slow as a whole is waited for. When every replica has failed the master is asked again, until the
 // caller's patience ends. When every replica has a bad block somewhere in the range, the range is halved: each block
 // may come from another replica.
@@ -14,23 +14,15 @@ import { DfsError, ErrorCode } from '../base/errors.ts'
 import { type ChunkHandle, formatHandle, formatServer } from '../base/ids.ts'
 import { BLOCK_BYTES } from '../base/limits.ts'
 import { SECOND_MS } from '../base/units.ts'
-import type { IncomingData } from '../rpc/incoming-data.ts'
-import { type ChunkLocation, Message } from '../wire/messages.ts'
-import { BlockCheck, type WantedRange } from './block-check.ts'
+import type { ChunkLocation } from '../wire/messages.ts'
+import type { WantedRange } from './block-check.ts'
 import type { Core } from './core.ts'
+import { Hedging } from './hedging.ts'
 import { endOfPatience } from './masters.ts'
 import { Patience } from './patience.ts'
-import { asFault, backoffMs, dropFault, isPassing } from './retry.ts'
-
-/** Proven bytes. */
-export interface Fetched {
-  readonly length: number
-  /** The bytes in order; empty when they were copied to a target. Valid until `release`. */
-  readonly slices: readonly Buffer[]
-  release(): void
-}
-
-type Replica = ChunkLocation['replicas'][number]
+import type { Source } from './peers.ts'
+import { type Fetched, ReadRace } from './read-race.ts'
+import { backoffMs, dropFault, isPassing } from './retry.ts'
 
 /** What a fault in the range names besides chunk and server. */
 export interface ReadContext {
@@ -44,19 +36,23 @@ const STALL_MS_MAX = 16 * SECOND_MS
 /** Every replica proved that it can't serve the range, in so many rounds over so long: the bytes are lost. */
 const LOST_ROUNDS = 3
 const LOST_MS = 2 * SECOND_MS
-/** So many reads under way at a server put it one place back. */
-const SPILL_COUNT = 4
-const LANE = 'read'
 const COMPLAINT_MS = 10 * SECOND_MS
 const COMPLAINTS_MAX = 1024
 
 export class ReplicaReader {
   readonly #core: Core
+  readonly #hedging: Hedging
   /** When a complaint about a replica was sent last, by handle and server. */
   readonly #complaints = new Map<string, number>()
 
   constructor(core: Core) {
     this.#core = core
+    this.#hedging = new Hedging(core.io.clock)
+  }
+
+  /** Reads sent to replicas, and how many of them were sent to a second one because the first was slow. */
+  get counts(): { readonly reads: number; readonly hedges: number } {
+    return { reads: this.#hedging.reads, hedges: this.#hedging.extras }
   }
 
   /**
@@ -73,27 +69,34 @@ export class ReplicaReader {
     patience: Patience,
     context: ReadContext,
   ): Promise<Fetched> {
-    const startMs = this.#core.io.clock.nowMs()
+    const core = this.#core
+    const hedging = this.#hedging
+    const startMs = core.io.clock.nowMs()
     let last: DfsError | undefined
     for (let round = 0; ; round++) {
       const location = await this.#locate(handle, patience, last)
       const stallMs = Math.min(STALL_MS_MAX, STALL_MS_MIN * 2 ** round)
       let provenBad = 0
       let corrupt = 0
-      for (const replica of this.#inOrder(location.replicas)) {
-        try {
-          const part = await this.#readFrom(replica, location, range, target, stallMs, patience, last)
-          return await this.#withRest(part, handle, range, target, patience, context)
-        } catch (error) {
-          const fault = asFault(error)
-          // Who had less time than usual is not to blame.
-          if (fault.code === 'TIMEOUT' && patience.leftMs === 0) {
-            throw endOfPatience(describe(fault, replica, handle, range, context), last)
-          }
-          last = this.#judge(fault, replica, location, range, patience, context)
-          if (last.code === 'CORRUPT_REPLICA') corrupt++
-          if (!isPassing(last)) provenBad++
+      const tried: Source[] = []
+      const onFault = (fault: DfsError, source: Source): void => {
+        // Who had less time than usual is not to blame.
+        if (fault.code === 'TIMEOUT' && patience.leftMs === 0) {
+          throw endOfPatience(describe(fault, source, handle, range, context), last)
         }
+        last = this.#judge(fault, source, location, range, patience, context)
+        if (last.code === 'CORRUPT_REPLICA') corrupt++
+        if (!isPassing(last)) provenBad++
+      }
+      const race = { core, hedging, location, tried, range, target, signal: patience.signal, onFault }
+      for (;;) {
+        const source = core.peers.next(location.replicas, tried, range.length, core.io.clock.nowMs())
+        if (source === undefined) break
+        tried.push(source)
+        const part = await new ReadRace(race).run(source, patience.capMs(stallMs, last))
+        if (part === undefined) continue
+        patience.progress()
+        return await this.#withRest(part, handle, range, target, patience, context)
       }
       const half = Math.ceil(range.length / 2 / BLOCK_BYTES) * BLOCK_BYTES - (range.offset % BLOCK_BYTES)
       if (corrupt > 0 && half > 0 && half < range.length) {
@@ -132,62 +135,6 @@ export class ReplicaReader {
       return found
     } catch (error) {
       throw endOfPatience(error, last)
-    }
-  }
-
-  #inOrder(replicas: readonly Replica[]): Replica[] {
-    const { links } = this.#core
-    const ranked = replicas.map((replica, index) => ({
-      replica,
-      rank:
-        (links.isPenalized(replica.address) ? replicas.length + 1024 : index) +
-        links.inFlight(replica.address) / SPILL_COUNT,
-    }))
-    ranked.sort((a, b) => a.rank - b.rank)
-    return ranked.map((entry) => entry.replica)
-  }
-
-  async #readFrom(
-    replica: Replica,
-    location: ChunkLocation,
-    range: WantedRange,
-    target: Uint8Array | undefined,
-    stallMs: number,
-    patience: Patience,
-    last: DfsError | undefined,
-  ): Promise<Fetched> {
-    const { links } = this.#core
-    const timeoutMs = patience.capMs(stallMs, last)
-    const { handle, version } = location
-    const { offset, length } = range
-    let check: BlockCheck | undefined
-    let fault: DfsError | undefined
-    const onData = (body: unknown[], data: IncomingData): void => {
-      const reply = Message.read.reply.decode(body, 'read')
-      check = new BlockCheck(range, reply.offset, reply.checksums, data.bytes, target, (error) => {
-        fault = error
-      })
-      data.receive(check)
-    }
-    links.count(replica.address, 1)
-    try {
-      const connection = await links.chunkserver(replica.address, LANE, timeoutMs, patience.signal)
-      await links.call(
-        connection,
-        'read',
-        { handle, version, offset, length },
-        { timeoutMs, signal: patience.signal, onData },
-      )
-      if (fault !== undefined) throw fault
-      if (check === undefined) throw new DfsError('CORRUPT_REPLICA', 'an answer without bytes')
-      patience.progress()
-      links.absolve(replica.address)
-      return check
-    } catch (error) {
-      check?.release()
-      throw error
-    } finally {
-      links.count(replica.address, -1)
     }
   }
 
@@ -247,26 +194,26 @@ export class ReplicaReader {
   /** Names everything, remembers and reports the server; throws on when the caller gave up or the fault is no replica's. */
   #judge(
     fault: DfsError,
-    replica: Replica,
+    source: Source,
     location: ChunkLocation,
     range: WantedRange,
     patience: Patience,
     context: ReadContext,
   ): DfsError {
     if (fault.code === 'ABORTED' && (patience.signal?.aborted || this.#core.links.isClosed)) throw fault
-    const named = describe(fault, replica, location.handle, range, context)
+    const named = describe(fault, source, location.handle, range, context)
     // BUSY is an honest answer of a live server; what it lacks of a growing chunk it may get.
     if (fault.code !== 'BUSY' && fault.code !== 'BEYOND_COMMITTED') {
-      this.#core.links.penalize(replica.address)
-      this.#complain(location.handle, replica, fault)
+      this.#core.peers.penalize(source.address)
+      this.#complain(location.handle, source, fault)
     }
     return named
   }
 
   /** Tells the master, at most every ten seconds for one replica; the answer changes nothing here. */
-  #complain(handle: ChunkHandle, replica: Replica, fault: DfsError): void {
+  #complain(handle: ChunkHandle, source: Source, fault: DfsError): void {
     const { io, masters, closing } = this.#core
-    const key = `${handle} ${replica.server}`
+    const key = `${handle} ${source.server}`
     const nowMs = io.clock.nowMs()
     const lastMs = this.#complaints.get(key)
     if (lastMs !== undefined && nowMs - lastMs < COMPLAINT_MS) return
@@ -275,7 +222,7 @@ export class ReplicaReader {
     const reason = fault.message.slice(0, 500)
     const code = ErrorCode[fault.code].number
     const patience = new Patience(io.clock, { signal: closing, timeoutMs: COMPLAINT_MS })
-    masters.ask('complain', { handle, server: replica.server, code, reason }, patience).catch(dropFault)
+    masters.ask('complain', { handle, server: source.server, code, reason }, patience).catch(dropFault)
   }
 
   #unknown(handle: ChunkHandle, context: ReadContext): DfsError {
@@ -295,21 +242,21 @@ export class ReplicaReader {
 
 function describe(
   fault: DfsError,
-  replica: Replica,
+  source: Source,
   handle: ChunkHandle,
   range: WantedRange,
   context: ReadContext,
 ): DfsError {
-  const server = formatServer(replica.server)
+  const server = formatServer(source.server)
   const chunk = formatHandle(handle)
-  const words = `${context.path}, offset ${context.fileOffset}: chunk ${chunk} at ${range.offset} on ${server} (${replica.address}): ${fault.message}`
+  const words = `${context.path}, offset ${context.fileOffset}: chunk ${chunk} at ${range.offset} on ${server} (${source.address}): ${fault.message}`
   const detail = {
     path: context.path,
     offset: context.fileOffset,
     handle: chunk,
     chunkOffset: range.offset,
     server,
-    address: replica.address,
+    address: source.address,
   }
   return new DfsError(fault.code, words, { ...fault.detail, ...detail }, fault)
 }

@@ -21,9 +21,9 @@ export function locationOf(context: MasterContext, handle: ChunkHandle): ChunkLo
   for (const { directory, state: replicaState } of locations.of(handle)) {
     const server = servers.serverOfDirectory(directory)
     if (!server || replicaState === 'different') continue
-    const order = stateOrder[replicaState] + livenessOrder[servers.liveness(server, nowMs)] + random.fraction()
+    const doubt = stateOrder[replicaState] + livenessOrder[servers.liveness(server, nowMs)]
     const { id, address, zone, rack } = server
-    found.push({ order, replica: { server: id, address, zone, rack } })
+    found.push({ order: doubt + random.fraction(), replica: { server: id, address, zone, rack, doubt } })
   }
   found.sort((a, b) => a.order - b.order)
   return {

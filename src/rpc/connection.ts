@@ -146,6 +146,15 @@ export class Connection {
     return this.#socket.remote
   }
 
+  get local(): Address {
+    return this.#socket.local
+  }
+
+  /** Both ends have one address: the other side is on this host, in this network namespace. */
+  get isWithinHost(): boolean {
+    return this.#socket.local.host === this.#socket.remote.host
+  }
+
   get isOpen(): boolean {
     return this.#state === 'open'
   }
@@ -197,6 +206,16 @@ export class Connection {
     options: StreamedCallOptions = NO_OPTIONS,
   ): StreamedCall {
     return this.#caller.beginCall(message, body, dataBytes, dataCrc, onDrain, options)
+  }
+
+  /**
+   * Ends a call of ours, rejecting it with `error`; the other side is told. Harmless when it is settled already, as
+   * long as its id is not in use again: whoever keeps one forgets it with the answer.
+   *
+   * @param id  as `CallOptions.onStart` was told
+   */
+  giveUp(id: number, error: DfsError): void {
+    this.#caller.giveUp(id, error)
   }
 
   /** Sends what is queued, then ends; calls that still wait fail with CONNECTION_LOST. Harmless when it is closed. */

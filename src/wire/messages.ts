@@ -86,7 +86,17 @@ export const chunkLocation = struct({
   digest: crc,
   shared: boolean,
   /** Best guess of the best source first; empty: none is known now. */
-  replicas: list(struct({ server: serverId, address, zone: label, rack: label }), REPLICAS_MAX * 4),
+  replicas: list(
+    struct({
+      server: serverId,
+      address,
+      zone: label,
+      rack: label,
+      /** 0: whole, on a live server. More: to be asked after all that have less. Among equals the reader chooses. */
+      doubt: added(integer(0, 99), 0),
+    }),
+    REPLICAS_MAX * 4,
+  ),
 })
 
 /** The open chunk at the end of a file: its committed length, asked of its primary, is not in the file's size yet. */
