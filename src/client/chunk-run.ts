@@ -12,10 +12,9 @@
 // Source: GFS §3.2 (pipelined push); DESIGN §4, steps 3 to 6.
 
 import { assert } from '../base/assert.ts'
-import { crc32, crc32Combine, crc32Combiner } from '../base/crc32.ts'
+import { crc32, crc32Combine } from '../base/crc32.ts'
 import { DfsError, type ErrorCode } from '../base/errors.ts'
 import { type ClusterId, formatHandle, formatServer, type ServerId } from '../base/ids.ts'
-import { PIECE_BYTES } from '../base/limits.ts'
 import { MINUTE_MS, MiB, SECOND_MS } from '../base/units.ts'
 import type { Timer } from '../io/clock.ts'
 import type { Connection } from '../rpc/connection.ts'
@@ -29,8 +28,8 @@ export type SealClaim = RequestOf<'commitFile'>['seals'][number]
 
 /** What a run tells its writer, from later turns of the loop, never from within a call of the writer's. */
 export interface RunEvents {
-  /** All members have the piece. */
-  onAcknowledged(run: ChunkRun, piece: Piece): void
+  /** All members have the piece, `tookMs` after it was sent. */
+  onAcknowledged(run: ChunkRun, piece: Piece, tookMs: number): void
   /** All members have synced it. */
   onDurable(run: ChunkRun, piece: Piece, chunkOffset: number): void
   /** The last event. */
@@ -40,6 +39,7 @@ export interface RunEvents {
 interface Sent {
   readonly piece: Piece
   readonly chunkOffset: number
+  readonly sentMs: number
   isAcked: boolean
 }
 
@@ -61,8 +61,6 @@ const PRIMARYS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'DISK_FULL',
   'DISK_FAILED',
 ])
-
-const combinePiece = crc32Combiner(PIECE_BYTES)
 
 export class ChunkRun {
   readonly allocation: Allocation
@@ -130,7 +128,7 @@ export class ChunkRun {
   /** Sends a piece that fits. */
   send(piece: Piece): void {
     assert(!this.#isOver && piece.length <= this.room, 'a piece for a run that cannot take it')
-    const sent = { piece, chunkOffset: this.#sentBytes, isAcked: false }
+    const sent = { piece, chunkOffset: this.#sentBytes, sentMs: this.#core.io.clock.nowMs(), isAcked: false }
     this.#sent.push(sent)
     this.#sentBytes += piece.length
     this.#digest = combine(this.#digest, piece)
@@ -218,7 +216,7 @@ export class ChunkRun {
       this.#ackedBytes = Math.max(this.#ackedBytes, next.chunkOffset + next.piece.length)
     }
     this.#commitIfDue()
-    this.#events.onAcknowledged(this, sent.piece)
+    this.#events.onAcknowledged(this, sent.piece, this.#progressMs - sent.sentMs)
   }
 
   #commitIfDue(): void {
@@ -330,7 +328,7 @@ export class ChunkRun {
 }
 
 function combine(digest: number, piece: Piece): number {
-  return piece.length === PIECE_BYTES ? combinePiece(digest, piece.crc) : crc32Combine(digest, piece.crc, piece.length)
+  return crc32Combine(digest, piece.crc, piece.length)
 }
 
 /** Continues `digest` over the first `length` bytes of the piece. */

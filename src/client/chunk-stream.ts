@@ -14,6 +14,7 @@
 import { assert } from '../base/assert.ts'
 import { DfsError, isDfsError } from '../base/errors.ts'
 import { type ChunkHandle, formatHandle, type InodeId, type ServerId } from '../base/ids.ts'
+import { PIECE_BYTES, PIECE_BYTES_MAX } from '../base/limits.ts'
 import { MiB, SECOND_MS } from '../base/units.ts'
 import type { Allocation } from '../wire/messages.ts'
 import { ChunkRun, type RunEvents, type SealClaim } from './chunk-run.ts'
@@ -26,6 +27,8 @@ import type { Session } from './session.ts'
 
 /** Sent and not yet answered. */
 const WINDOW_BYTES = 8 * MiB
+/** A chain that answers a piece within this gets larger ones: on a slow one a large piece would look like a stall. */
+const QUICK_MS = 500
 /** Taken and not yet durable: then `room` waits. More than a run's SYNC_BYTES and the window, so that syncs overlap. */
 const HELD_BYTES_MAX = 40 * MiB
 /** Of the durable ones, the last that could be sent once more. */
@@ -57,6 +60,7 @@ export class ChunkStream {
   #heldBytes = 0
   /** File offset up to which pieces were ever acknowledged: only what is beyond is progress. */
   #ackedHigh = 0
+  #pieceBytes = PIECE_BYTES
   #isDraining = false
   #fault: DfsError | undefined
   /** What a run met last. */
@@ -74,6 +78,11 @@ export class ChunkStream {
 
   get hasRoom(): boolean {
     return this.#heldBytes < HELD_BYTES_MAX
+  }
+
+  /** How large the pieces to come should be. */
+  get pieceBytes(): number {
+    return this.#pieceBytes
   }
 
   /** Takes a piece. Throws the fault that ended the stream. */
@@ -256,7 +265,8 @@ export class ChunkStream {
   }
 
   readonly #events: RunEvents = {
-    onAcknowledged: (_run, piece) => {
+    onAcknowledged: (_run, piece, tookMs) => {
+      this.#pieceBytes = tookMs <= QUICK_MS ? PIECE_BYTES_MAX : PIECE_BYTES
       this.#unackedBytes -= piece.length
       const end = piece.offset + piece.length
       if (end > this.#ackedHigh) {

@@ -1,6 +1,6 @@
-// Pieces: a stream of bytes of any cut becomes pieces of at most PIECE_BYTES, each with its checksum, without copying.
+// Pieces: a stream of bytes of any cut becomes pieces of at most PIECE_BYTES_MAX, each with its checksum, without copying.
 //
-// Pieces end at multiples of the piece size in the file, so that after a flush in the middle the next ones lie on block
+// Pieces end at multiples of the piece size in the file, whatever it is at the time, so that after a flush in the middle the next ones lie on block
 // borders again. The checksum is computed once, here; it is what every replica and every reader is held to.
 
 import { assert } from '../base/assert.ts'
@@ -18,7 +18,8 @@ export interface Piece {
 }
 
 export class PieceCutter {
-  readonly #pieceBytes: number
+  /** Where the pieces to come end: at multiples of it in the file. May be changed at any time. */
+  pieceBytes: number
   #offset: number
   #slices: Uint8Array[] = []
   #length = 0
@@ -26,7 +27,7 @@ export class PieceCutter {
 
   /** @param offset  file offset of the first byte to come */
   constructor(pieceBytes: number, offset: number) {
-    this.#pieceBytes = pieceBytes
+    this.pieceBytes = pieceBytes
     this.#offset = offset
   }
 
@@ -40,7 +41,7 @@ export class PieceCutter {
     const full: Piece[] = []
     for (let at = 0; at < bytes.length; ) {
       const start = this.#offset + this.#length
-      const room = this.#pieceBytes - (start % this.#pieceBytes)
+      const room = this.pieceBytes - (start % this.pieceBytes)
       const slice = at === 0 && bytes.length <= room ? bytes : bytes.subarray(at, at + room)
       this.#slices.push(slice)
       this.#crc = crc32(slice, this.#crc)

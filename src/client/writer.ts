@@ -214,7 +214,7 @@ export class Writer {
     if (bytes.length === 0) return undefined
     const stream = this.#stream
     if (stream !== undefined) {
-      for (const piece of this.#cutter.push(bytes)) stream.push(piece)
+      this.#push(stream, bytes)
       return stream.hasRoom ? undefined : stream.room()
     }
     this.#small.push(bytes)
@@ -257,8 +257,13 @@ export class Writer {
     const small = this.#small
     this.#small = []
     this.#smallBytes = 0
-    for (const bytes of small) for (const piece of this.#cutter.push(bytes)) this.#stream.push(piece)
+    for (const bytes of small) this.#push(this.#stream, bytes)
     await this.#stream.room()
+  }
+
+  #push(stream: ChunkStream, bytes: Uint8Array): void {
+    this.#cutter.pieceBytes = stream.pieceBytes
+    for (const piece of this.#cutter.push(bytes)) stream.push(piece)
   }
 
   async #flush(isLast: boolean): Promise<void> {

@@ -12,7 +12,7 @@ import {
   RANDOM_ID_MAX,
   type ServerId,
 } from '../../src/base/ids.ts'
-import { BLOCK_BYTES, PIECE_BYTES } from '../../src/base/limits.ts'
+import { BLOCK_BYTES, PIECE_BYTES, PIECE_BYTES_MAX } from '../../src/base/limits.ts'
 import { GiB } from '../../src/base/units.ts'
 import type { Io } from '../../src/io/io.ts'
 import { type Address, parseAddress } from '../../src/io/network.ts'
@@ -107,7 +107,7 @@ export class FakeChunkserver {
     await RpcServer.listen(
       network,
       { host: this.machine.name, port: PORT },
-      { clock, hello: say, handlers: this.#handlers(), onBug },
+      { clock, hello: say, handlers: this.#handlers(), onBug, limits: { collectBytesMax: PIECE_BYTES_MAX } },
     )
     await this.#join()
     void this.#beat(this.#incarnation)

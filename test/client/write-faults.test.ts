@@ -63,6 +63,29 @@ test('a server that restarts in the middle takes no more bytes for its open chun
   )
 })
 
+test('a chain that answers quickly gets large pieces, a slow one small ones, and its chunk is not given up', async () => {
+  for (const slowMs of [0, 200]) {
+    await withCluster(44, async ({ client, world, servers }) => {
+      const pieces: number[] = []
+      for (const server of servers) {
+        server.interfere = async (name, body) => {
+          if (name !== 'pushPiece') return
+          if (server === servers[0]) pieces.push(body[2] as number)
+          await world.sleep(slowMs)
+        }
+      }
+      const bytes = world.random.bytes(24 * MiB)
+      const writer = client.createWriter('/file')
+      for (let at = 0; at < bytes.length; at += MiB) await writer.write(bytes.subarray(at, at + MiB))
+      await writer.close()
+      const steps = pieces.slice(1).map((offset, index) => offset - pieces[index]!)
+      assert.is(Math.max(...steps), slowMs === 0 ? 4 * MiB : MiB)
+      assert.is(servers[0]!.counts.get('openChunk'), 1)
+      assert.is(await client.checksum('/file'), crc32(bytes))
+    })
+  }
+})
+
 test('a full disk, a broken chain and a fenced chunk are gone around', async () => {
   for (const code of ['DISK_FULL', 'DISK_FAILED', 'CHUNK_FENCED', 'BUSY', 'OUT_OF_ORDER'] as const) {
     await withCluster(
