@@ -211,7 +211,12 @@ export class ChunkStore {
     const growing = new Growing(header, {
       createFiles: async () => {
         const data = await disk.open(directory.dataPath(handle), 'create')
-        return { data, meta: await disk.open(directory.metaPath(handle), 'create') }
+        try {
+          return { data, meta: await disk.open(directory.metaPath(handle), 'create') }
+        } catch (error) {
+          await data.close()
+          throw error
+        }
       },
       syncNames: () => directory.syncNames(handle),
       onDiskError: (error) => directory.onDiskError(error),

@@ -99,8 +99,13 @@ export class Growing {
     this.#host = host
     const bytes = encodeHeader(header)
     this.#files = host.createFiles().then(async (files) => {
-      await files.meta.write([bytes], 0)
-      return files
+      try {
+        await files.meta.write([bytes], 0)
+        return files
+      } catch (error) {
+        await Promise.all([files.data.close(), files.meta.close()])
+        throw error
+      }
     })
     // Whoever writes or appends is told; here it only must not count as unhandled.
     this.#files.catch((error: unknown) => this.#fail(error))
@@ -246,9 +251,19 @@ export class Growing {
     }
   }
 
+  /** The server stops: what was accepted ends, is made durable, and the files are closed. Nothing may follow. */
+  async end(): Promise<void> {
+    while (this.#writes.size > 0) await Promise.all([...this.#writes].map(settled))
+    await this.#receiving
+    await this.#journalling
+    // What the disk refuses was never acknowledged as durable.
+    await settled(this.sync())
+    await this.close()
+  }
+
   /** Closes the files; nothing may follow. */
   async close(): Promise<void> {
-    const files = await this.#files.catch(() => undefined) // they were never made
+    const files = await this.#files.catch(() => undefined) // they could not be made, and are closed
     await files?.data.close()
     await files?.meta.close()
   }
