@@ -30,6 +30,7 @@ import {
 } from './checkpointer.ts'
 import { type MasterDirectory, markFormed, openMasterDirectory } from './identity.ts'
 import { Master } from './master.ts'
+import type { MetadataState } from './metadata/state.ts'
 import { defaultSettings, type MasterSettings } from './settings.ts'
 
 export interface MasterOptions extends Partial<MasterSettings> {
@@ -162,6 +163,7 @@ export class MasterNode {
       logger,
       log: {
         append: (record) => {
+          if (log.failure !== undefined) throw ending(log.failure)
           this.#loggedBytes += record.payload.length
           return log.append(record)
         },
@@ -177,7 +179,7 @@ export class MasterNode {
     })
     this.failed = new Promise((resolve) => {
       events.bind(this.#master.proposer, (error) => {
-        this.#master.stop(error)
+        this.#master.stop(ending(error))
         logger.error({ event: 'failed', code: error.code, ...error.detail }, `${error.message}; the process ends`)
         resolve(error)
       })
@@ -192,6 +194,11 @@ export class MasterNode {
   /** What others are told to connect to. */
   get advertised(): string {
     return this.#options.advertise ?? formatAddress(this.address)
+  }
+
+  /** The replicated state as it is applied now: to look at, never to change. For checks against a replay. */
+  get state(): Readonly<MetadataState> {
+    return this.#master.context.state
   }
 
   status(): MasterStatus {
@@ -413,6 +420,14 @@ async function formatLogOnce(
       { path: directory },
     )
   await OpLog.format(options)
+}
+
+/**
+ * What requesters are told when the log has failed: another master, or this one started again, may be asked the same, and
+ * knows by the session whether it has happened.
+ */
+function ending(failure: DfsError): DfsError {
+  return new DfsError('UNAVAILABLE', `the master ends: ${failure.message}`, failure.detail, failure)
 }
 
 function withoutUndefined(options: MasterOptions): Partial<MasterSettings> {

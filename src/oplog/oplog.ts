@@ -152,6 +152,11 @@ export class OpLog {
     return this.#state
   }
 
+  /** Why it failed, in state `failed`. */
+  get failure(): DfsError | undefined {
+    return this.#failure
+  }
+
   /** The oldest record that is still in the log; one more than `lastIndex` when there is none. */
   get firstIndex(): number {
     return this.#segments[0]!.firstIndex
