@@ -208,7 +208,7 @@ class SimFile implements DiskFile {
     this.path = path
     this.#localPath = localPath
     this.#isWritable = isWritable
-    process.openFileCount++
+    process.openPaths.push(path)
   }
 
   read(buffer: Uint8Array, position: number): Promise<number> {
@@ -292,7 +292,8 @@ class SimFile implements DiskFile {
   close(): Promise<void> {
     const closing = this.#later('close', '', 0, () => undefined)
     this.#isClosed = true
-    this.#process.openFileCount--
+    const { openPaths } = this.#process
+    openPaths.splice(openPaths.indexOf(this.path), 1)
     return closing
   }
 

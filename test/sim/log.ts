@@ -38,7 +38,9 @@ export class SimLog implements Logger {
 
   #add(level: string, fields: LogFields, message: string): void {
     const facts = Object.entries(fields).map(([key, value]) => `${key}=${plain(value)}`)
-    this.#lines.push([this.#world.nowMs.toFixed(3), this.#name, level, message, ...facts].join(' '))
+    const line = [this.#world.nowMs.toFixed(3), this.#name, level, message, ...facts].join(' ')
+    this.#lines.push(line)
+    this.#world.scheduler.onLine?.(`log: ${line}`)
     if (this.#lines.length > 2 * this.#linesMax) this.#lines = this.#lines.slice(-this.#linesMax)
   }
 }

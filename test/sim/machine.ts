@@ -28,8 +28,8 @@ export class SimProcess implements EventOwner, ReceivedOwner, Io {
   readonly disk: Disk
   readonly network: Network
   readonly entropy: Entropy
-  /** Files opened and not closed. */
-  openFileCount = 0
+  /** Paths of files opened and not closed, each as often as it is open. */
+  readonly openPaths: string[] = []
   /** Received buffers kept and not released, and their bytes. */
   retainedBuffers = 0
   retainedBytes = 0
@@ -47,6 +47,11 @@ export class SimProcess implements EventOwner, ReceivedOwner, Io {
 
   get world(): SimWorld {
     return this.machine.world
+  }
+
+  /** Files opened and not closed. */
+  get openFileCount(): number {
+    return this.openPaths.length
   }
 
   get isAlive(): boolean {

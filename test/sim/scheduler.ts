@@ -50,6 +50,8 @@ export class Scheduler {
   /** The time as the checksum sees it. */
   readonly #time = new Float64Array(1)
   readonly #timeWords = new Uint32Array(this.#time.buffer)
+  /** Gets every line of the trace: to look into one run. */
+  onLine: ((line: string) => void) | undefined
   #nowMs = 0
   #order = 0
   #eventCount = 0
@@ -93,6 +95,11 @@ export class Scheduler {
     return this.#push(0, 2 ** 32, kind, '', owner, run)
   }
 
+  /** What is yet to happen to one process, kinds only: nothing, when it was closed and left nothing behind. */
+  pendingOf(owner: EventOwner): string[] {
+    return this.#heap.filter((event) => event.owner === owner && !event.isCancelled).map(({ kind }) => kind)
+  }
+
   /** Puts a kept event back, to run now. */
   putBack(event: SimEvent): void {
     const run = () => {
@@ -134,6 +141,7 @@ export class Scheduler {
       line.detail = detail
     }
     this.#lineCount++
+    this.onLine?.(`${this.#nowMs.toFixed(3)} ${kind} ${who} ${detail}`)
   }
 
   #push(

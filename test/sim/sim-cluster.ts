@@ -1,6 +1,6 @@
 // A whole cluster in the simulated world: one master, some chunkservers, clients with the real library.
 
-import { type Chunkserver, startChunkserver } from '../../src/chunkserver/node.ts'
+import { type Chunkserver, type ChunkserverOptions, startChunkserver } from '../../src/chunkserver/node.ts'
 import { Client, type ClientOptions } from '../../src/client/client.ts'
 import { formatAddress } from '../../src/io/network.ts'
 import type { MasterOptions } from '../../src/master/node.ts'
@@ -14,12 +14,14 @@ export class SimChunkserver {
   readonly machine: SimMachine
   readonly #world: SimWorld
   readonly #master: SimMaster
+  readonly #options: Partial<ChunkserverOptions>
   node: Chunkserver | undefined
 
-  constructor(world: SimWorld, name: string, master: SimMaster) {
+  constructor(world: SimWorld, name: string, master: SimMaster, options: Partial<ChunkserverOptions> = {}) {
     this.machine = world.machine(name)
     this.#world = world
     this.#master = master
+    this.#options = options
   }
 
   async start(): Promise<Chunkserver> {
@@ -32,6 +34,7 @@ export class SimChunkserver {
         masters: [this.#master.address],
         listen: { host: this.machine.name, port: CHUNKSERVER_PORT },
         reserveBytes: 0,
+        ...this.#options,
       },
     })
     return this.node
@@ -58,12 +61,17 @@ export class SimCluster {
   readonly chunkservers: readonly SimChunkserver[]
   #clientCount = 0
 
-  constructor(world: SimWorld, chunkserverCount: number, options: Partial<MasterOptions> = {}) {
+  constructor(
+    world: SimWorld,
+    chunkserverCount: number,
+    options: Partial<MasterOptions> = {},
+    chunkserverOptions: Partial<ChunkserverOptions> = {},
+  ) {
     this.world = world
     this.master = new SimMaster(world, { chunkBytes: 256 * 1024, ...options })
     this.chunkservers = Array.from(
       { length: chunkserverCount },
-      (_, index) => new SimChunkserver(world, `cs-${index + 1}`, this.master),
+      (_, index) => new SimChunkserver(world, `cs-${index + 1}`, this.master, chunkserverOptions),
     )
   }
 

@@ -12,6 +12,8 @@ export class SimMaster {
   readonly address: Address
   readonly #options: Partial<MasterOptions>
   node: MasterNode | undefined
+  /** Called when the running master had to give up: a failed sync. */
+  onFailed: () => void = () => {}
 
   constructor(world: SimWorld, options: Partial<MasterOptions> = {}, name = 'master') {
     this.machine = world.machine(name)
@@ -20,12 +22,16 @@ export class SimMaster {
   }
 
   async start(): Promise<MasterNode> {
-    this.node = await startMaster(this.machine.io, this.machine.log, {
+    const node = await startMaster(this.machine.io, this.machine.log, {
       data: '/data',
       listen: this.address,
       ...this.#options,
     })
-    return this.node
+    this.node = node
+    node.failed.then(() => {
+      if (this.node === node) this.onFailed()
+    })
+    return node
   }
 
   /** Ends the process at once; `power`: the disk forgets what was not synced. */

@@ -1,0 +1,184 @@
+// One run of the swarm: a cluster of its own kind under load and faults, healed, checked and stopped.
+//
+// Two phases, as often as asked: safety, where faults strike under load and every answer is held against the model;
+// then everything is mended and must come back to full redundancy within a bound, with every acknowledged byte.
+
+import type { Client } from '../../../src/client/client.ts'
+import { type SimOptionsInput, swarmOptions } from '../options.ts'
+import { SimCluster } from '../sim-cluster.ts'
+import { SimWorld } from '../world.ts'
+import { Atlas } from './atlas.ts'
+import { checkConvergence, checkNothingLeft, checkReplay, checkReplicas } from './checks.ts'
+import { FileLoad } from './files.ts'
+import { type SwarmPlan, swarmPlan } from './plan.ts'
+import { ReadLoad } from './readers.ts'
+import { RecordLoad } from './records.ts'
+
+export interface SwarmInput {
+  readonly seed: number
+  readonly scale: 'short' | 'long'
+  /** Virtual time in all, at least; with more than a round's there are several, with quiet times between them. */
+  readonly durationMs?: number
+  /** Quiet time between rounds, at most. */
+  readonly quietMsMax?: number
+  /** Instead of what the seed draws: to narrow a failure down. */
+  readonly plan?: Partial<SwarmPlan>
+  /** Gets every event and every line of a log. */
+  readonly onLine?: ((line: string) => void) | undefined
+  /** After each round. */
+  readonly onRound?: (world: SimWorld, result: SwarmResult) => void
+}
+
+export interface SwarmResult {
+  rounds: number
+  done: number
+  failed: number
+  reads: number
+  records: number
+  /** Files and records compared after the rounds. */
+  checked: number
+  replicas: number
+  /** The longest way back to full redundancy. */
+  convergenceMsMax: number
+  events: number
+  virtualMs: number
+  checksum: number
+  faults: Record<string, number>
+}
+
+const EVENTS_MAX = { short: 1_500_000, long: Number.MAX_SAFE_INTEGER }
+
+export function planOf({ seed, scale, plan }: SwarmInput): SwarmPlan {
+  return { ...swarmPlan(seed, scale), ...plan }
+}
+
+export async function runSwarm(input: SwarmInput): Promise<SwarmResult> {
+  const plan = planOf(input)
+  const world = new SimWorld(worldOptions(input))
+  world.scheduler.onLine = input.onLine
+  return world.run(async () => {
+    const swarm = await Swarm.start(world, plan)
+    const { result } = swarm
+    const endMs = (input.durationMs ?? 0) + world.nowMs
+    for (;;) {
+      await swarm.round()
+      input.onRound?.(world, result)
+      if (world.nowMs >= endMs) break
+      await world.sleep(Math.min(endMs - world.nowMs, world.random.below(input.quietMsMax ?? 0) + 1))
+    }
+    await swarm.end()
+    return { ...result, events: world.eventCount, virtualMs: world.nowMs, checksum: world.traceChecksum }
+  })
+}
+
+function worldOptions({ seed, scale }: SwarmInput): SimOptionsInput {
+  const options = swarmOptions(seed, { eventsMax: EVENTS_MAX[scale] })
+  // Single bytes are what the tests of the connection are for: here they would be most of what happens.
+  const chunking = options.network?.chunking === 'fine' && scale === 'long' ? 'mixed' : options.network?.chunking
+  return { ...options, network: { ...options.network, ...(chunking && { chunking }) } }
+}
+
+class Swarm {
+  readonly result: SwarmResult = {
+    rounds: 0,
+    done: 0,
+    failed: 0,
+    reads: 0,
+    records: 0,
+    checked: 0,
+    replicas: 0,
+    convergenceMsMax: 0,
+    events: 0,
+    virtualMs: 0,
+    checksum: 0,
+    faults: {},
+  }
+  readonly #world: SimWorld
+  readonly #plan: SwarmPlan
+  readonly #cluster: SimCluster
+  readonly #clients: readonly Client[]
+  readonly #operator: Client
+  readonly #files: readonly FileLoad[]
+  readonly #readers: readonly ReadLoad[]
+  readonly #atlas: Atlas
+
+  static async start(world: SimWorld, plan: SwarmPlan): Promise<Swarm> {
+    const { heartbeatMs, deadAfterMs, goal, minReplicas, chunkBytes, checkpointEveryBytes, retentionMs } = plan
+    const { scrubBytesPerSecond } = plan
+    const settings = { heartbeatMs, deadAfterMs, goal, minReplicas, chunkBytes, checkpointEveryBytes, retentionMs }
+    const cluster = new SimCluster(world, plan.servers, settings, { scrubBytesPerSecond })
+    if (plan.clocks === 'wrong') {
+      for (const machine of world.machines) machine.clockRate = 0.97 + 0.06 * world.random.fraction()
+    }
+    await cluster.start()
+    const clients: Client[] = []
+    for (let index = 0; index < plan.fileClients + plan.readers + (plan.recordWriters > 0 ? 2 : 0); index++)
+      clients.push(await cluster.client({ timeoutMs: plan.clientTimeoutMs }))
+    return new Swarm(world, plan, cluster, clients, await cluster.client({ timeoutMs: 120_000 }))
+  }
+
+  private constructor(
+    world: SimWorld,
+    plan: SwarmPlan,
+    cluster: SimCluster,
+    clients: readonly Client[],
+    operator: Client,
+  ) {
+    this.#world = world
+    this.#plan = plan
+    this.#cluster = cluster
+    this.#clients = clients
+    this.#operator = operator
+    const [fileClients, readClients] = [clients.slice(0, plan.fileClients), clients.slice(plan.fileClients)]
+    this.#files = fileClients.map((client, index) => new FileLoad(world, client, `/c${index}`, plan))
+    this.#readers = readClients.slice(0, plan.readers).map((client) => new ReadLoad(world, client, plan, this.#files))
+    this.#atlas = new Atlas(world, cluster, plan, operator, this.#files)
+  }
+
+  /** Load and faults, then mending and all checks. */
+  async round(): Promise<void> {
+    const { faultyMs, recordWriters } = this.#plan
+    const records: RecordLoad[] = []
+    if (recordWriters > 0) {
+      const path = `/records-${this.result.rounds}`
+      records.push(new RecordLoad(this.#world, this.#clients.slice(-2), path, this.#plan))
+    }
+    for (const load of records) await load.prepare()
+    const loads = [...this.#files, ...this.#readers, ...records]
+    const running = Promise.all(loads.map((load) => load.run()))
+    running.catch((error: unknown) => this.#world.fail(error))
+    await this.#atlas.run(this.#world.nowMs + faultyMs)
+    await this.#atlas.heal()
+    for (const load of loads) load.isStopped = true
+    await running
+    await this.#check(records)
+    for (const { path } of records) await this.#operator.remove(path, { now: true })
+  }
+
+  async #check(records: readonly RecordLoad[]): Promise<void> {
+    const { result } = this
+    const reader = await this.#cluster.client({ timeoutMs: 90_000 })
+    const tookMs = await checkConvergence(this.#world, reader, this.#cluster)
+    for (const load of this.#files) result.checked += await load.check(reader)
+    for (const load of records) {
+      result.checked += await load.check(reader)
+      result.records += load.acknowledged
+    }
+    await reader.writeFile('/still-writable', Buffer.from('yes'), { overwrite: true })
+    reader.close()
+    result.replicas += await checkReplicas(this.#world, this.#cluster)
+    await checkReplay(this.#cluster)
+    result.rounds++
+    result.convergenceMsMax = Math.max(result.convergenceMsMax, tookMs)
+    result.done = this.#files.reduce((sum, load) => sum + load.done, 0)
+    result.failed = this.#files.reduce((sum, load) => sum + load.failed, 0)
+    result.reads = this.#readers.reduce((sum, load) => sum + load.done, 0)
+    result.faults = Object.fromEntries(this.#atlas.struck)
+  }
+
+  /** An orderly end, after which nothing is left. */
+  async end(): Promise<void> {
+    for (const client of [...this.#clients, this.#operator]) client.close()
+    await checkNothingLeft(this.#world, this.#cluster)
+  }
+}
