@@ -58,3 +58,6 @@ export const SEAL_PATIENCE_MS = 60 * SECOND_MS
 export const ORDER_VALID_MS = 5 * SECOND_MS
 /** A master gives no such orders this long after its start. */
 export const ORDER_HOLDBACK_MS = 10 * SECOND_MS
+
+/** Copies under way to one chunkserver at most, whatever the operator says; it keeps more than that waiting (cloner.ts). */
+export const COPIES_PER_SERVER_MAX = 32

@@ -82,6 +82,10 @@ export const dfsVerbs: VerbTable<DfsContext> = {
     describe: 'what waits for copies, how fast they come, and what it took lately',
     load: async () => (await import('./verbs/repair.ts')).adminRepair,
   },
+  'admin balance': {
+    describe: 'how evenly the disks are filled; what is, or would be, moved',
+    load: async () => (await import('./verbs/balance.ts')).adminBalance,
+  },
   'admin scrub': {
     describe: 'check every replica of a server (or all) now',
     load: async () => (await import('./verbs/admin.ts')).adminScrub,

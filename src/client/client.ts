@@ -501,6 +501,24 @@ export class Client {
     return this.#ask('scrub', { server }, options)
   }
 
+  /**
+   * What repair and rebalancing may take, after the changes that are given. They hold until the master restarts, and for
+   * copies that begin from now on.
+   */
+  copyLimits(
+    changes: Partial<RequestOf<'copyLimits'>> = {},
+    options: CallOptions = {},
+  ): Promise<ReplyOf<'copyLimits'>> {
+    const { repairBytesPerSecond, balanceBytesPerSecond, copiesPerServer, isBalancing } = changes
+    const request = { repairBytesPerSecond, balanceBytesPerSecond, copiesPerServer, isBalancing }
+    return this.#ask('copyLimits', request, options)
+  }
+
+  /** How evenly the disks are filled; with `isPlan` what would be moved, with nothing done. The document of `admin balance --json`. */
+  async balance(isPlan = false, options: CallOptions = {}): Promise<unknown> {
+    return (await this.#ask('balance', { isPlan }, options)).document
+  }
+
   /** Connects to the chunkserver at `host:port` from here. @returns ms it took. Errors: UNAVAILABLE, TIMEOUT, WRONG_CLUSTER, WRONG_ROLE. */
   async reach(address: string, options: CallOptions & { readonly timeoutMs: number }): Promise<number> {
     const { clock } = this.#core.io

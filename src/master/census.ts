@@ -6,6 +6,7 @@
 import type { ChunkHandle } from '../base/ids.ts'
 import type { MasterContext } from './context.ts'
 import type { ChunkFacts } from './metadata/chunk-table.ts'
+import { intentNow, isReachable } from './plan/standing.ts'
 
 const SLICE_CHUNKS = 5000
 /** A count this young is good enough for another asker. */
@@ -75,7 +76,7 @@ export class CensusTaker {
   }
 
   #add(chunk: ChunkFacts, totals: { -readonly [K in keyof Census]: Census[K] }): void {
-    const { locations, servers, clock, state } = this.#context
+    const { locations, servers, clock, state, proposer } = this.#context
     const goal = chunk.goal || state.goal
     totals.chunks++
     totals.liveBytes += chunk.liveBytes
@@ -84,18 +85,22 @@ export class CensusTaker {
     if (chunk.references === 0) return
     const nowMs = clock.nowMs()
     let usable = 0
+    let leaving = 0
     let isCorrupt = false
     for (const replica of locations.of(chunk.handle)) {
       const server = servers.serverOfDirectory(replica.directory)
       const liveness = server && servers.liveness(server, nowMs)
-      if (liveness !== 'live' && liveness !== 'suspect') continue
+      if (!server || !liveness || !isReachable(liveness)) continue
       if (replica.state === 'corrupt') isCorrupt = true
-      if (replica.state === 'good' || replica.state === chunk.state) usable++
+      if (replica.state !== 'good' && replica.state !== chunk.state) continue
+      usable++
+      if (intentNow(state.server(server.id), proposer.clusterMs) === 'drain') leaving++
     }
     if (isCorrupt) totals.corrupt++
     if (usable === 0) totals.missing++
     else if (usable < goal) totals.underReplicated++
-    else if (usable > goal && chunk.state === 'sealed') totals.overReplicated++
+    // What a drained server keeps is not too many: it stays until the server goes.
+    else if (usable - leaving > goal && chunk.state === 'sealed') totals.overReplicated++
     if (usable === 1 && goal > 1) totals.lastCopy++
   }
 }

@@ -180,7 +180,7 @@ export class Master {
     const all = {
       ...namespaceHandlers,
       ...fileHandlers,
-      ...operatorHandlers,
+      ...operatorHandlers(this.repairer),
       ...chunkserverHandlers(this.#replicas, this.repairer),
       ...reportHandlers(census, this.#replicas, this.repairer),
     }

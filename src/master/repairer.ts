@@ -14,12 +14,14 @@ import { formatHandle, formatServer } from '../base/ids.ts'
 import { SECOND_MS } from '../base/units.ts'
 import type { Timer } from '../io/clock.ts'
 import type { Order } from '../wire/messages.ts'
+import { Balancer } from './balancer.ts'
 import type { Attention } from './cluster/attention.ts'
 import type { ServerView } from './cluster/servers.ts'
 import type { MasterContext } from './context.ts'
 import { COPIES_MAX, Copies } from './copies.ts'
 import { newerServer } from './history.ts'
 import type { ChunkFacts } from './metadata/chunk-table.ts'
+import type { MoveWant } from './plan/rebalance.ts'
 import { type CopyPlan, type CopyWant, judgeChunk, planCopies, type ReplicaView, type Verdict } from './plan/repair.ts'
 import { intentNow, type Presence, presenceOf } from './plan/standing.ts'
 import { RepairLog } from './repair-log.ts'
@@ -32,13 +34,21 @@ const LATE_MS = 300
 /** Chunks looked at in one tick, and of the sweep. */
 const LOOKS_PER_TICK = 4000
 const SWEEP_PER_TICK = 500
+const SWEEP_REST_MS = 2 * SECOND_MS
 const WANTS_MAX = 1_000_000
 /** Chunks of one class that a tick considers for copies. */
 const CONSIDERED_MAX = 256
 /** The members of a chunk that was just sealed have so long to say that they are. */
 const SEAL_SETTLES_MS = 2 * SECOND_MS
+interface Judged {
+  readonly chunk: ChunkFacts
+  readonly replicas: readonly ReplicaView[]
+  readonly verdict: Verdict
+}
+
 export class Repairer {
   readonly log: RepairLog
+  readonly balancer: Balancer
   readonly #context: MasterContext
   readonly #replicas: Replicas
   readonly #attention: Attention
@@ -49,6 +59,8 @@ export class Repairer {
   readonly #sealed = new Map<ChunkHandle, number>()
   readonly #presence = new Map<ServerId, Presence>()
   #sweepAfter: ChunkHandle | 0 = 0
+  /** When the next sweep begins. */
+  #sweepMs = 0
   #timer: Timer | undefined
   #isStopped = false
 
@@ -58,6 +70,7 @@ export class Repairer {
     this.#attention = context.attention
     this.log = new RepairLog(context.clock, context.logger)
     this.#copies = new Copies(context, replicas)
+    this.balancer = new Balancer(context, this.#copies, (handle) => this.#movable(this.#judge(handle)))
     this.#trims = new Trims((handle) => this.#judge(handle)?.verdict)
     this.#arm()
   }
@@ -129,9 +142,11 @@ export class Repairer {
       this.#attention.add(handle)
     }
     for (const handle of this.#attention.take(LOOKS_PER_TICK)) this.#look(handle, nowMs)
-    this.#sweep(nowMs)
+    const seen = this.#sweep(nowMs)
     this.#trims.tick(nowMs, this.#copies.servers())
     this.#beginCopies(nowMs)
+    if (this.#copies.countFor('repair') > 0) this.balancer.disturb()
+    this.balancer.tick(nowMs, seen)
     const waits = this.#wants.some((set) => set.size > 0) || this.#attention.size > 0
     this.log.tick(this.#copies.countFor('repair') > 0 || waits)
   }
@@ -150,6 +165,7 @@ export class Repairer {
       this.#presence.set(server.id, presence)
       // A moment's silence changes nothing; that it is over may end what its death began.
       if (presence === 'unsure') continue
+      this.balancer.disturb()
       let count = 0
       for (const { directory } of server.directories) {
         for (const handle of locations.handlesOf(directory)) {
@@ -174,26 +190,49 @@ export class Repairer {
     return presenceOf(servers.liveness(server, nowMs), intent, server.hasReported)
   }
 
-  #sweep(nowMs: number): void {
+  /** @returns what the balancer may move */
+  #sweep(nowMs: number): MoveWant[] {
+    // Once round it rests, unless somebody waits for what it finds: a small table would be gone through every tick.
+    if (this.#sweepAfter === 0 && nowMs < this.#sweepMs && !this.balancer.isEager(nowMs)) return []
+    this.#sweepMs = nowMs + SWEEP_REST_MS
     const chunks = this.#context.state.nextChunks(this.#sweepAfter as ChunkHandle, SWEEP_PER_TICK)
-    for (const { handle } of chunks) this.#look(handle, nowMs)
     this.#sweepAfter = chunks.at(-1)?.handle ?? 0
+    return chunks.flatMap(({ handle }) => this.#movable(this.#look(handle, nowMs)) ?? [])
   }
 
   /** Notes what the chunk needs; ends what it no longer needs. */
-  #look(handle: ChunkHandle, nowMs: number): void {
+  #look(handle: ChunkHandle, nowMs: number): Judged | undefined {
     const judged = this.#judge(handle)
     const verdict = judged?.verdict
     if (judged) this.#trims.seen(handle, judged.replicas)
+    if (verdict?.kind !== 'well' && verdict?.kind !== 'surplus') this.balancer.drop(handle)
     if (verdict?.kind !== 'lacking') this.#copies.cancel(handle, 'repair')
     else if (verdict.missing > this.#copies.targetsOf(handle).length) {
       this.#want(handle, this.#kindOf(verdict.whole))
-      return
+      return judged
     }
     this.#want(handle, undefined)
     if (verdict?.kind === 'surplus') this.#trims.consider(handle, nowMs)
     else this.#trims.drop(handle)
     if (verdict?.kind === 'well' || !verdict) this.#attention.settle(handle)
+    return judged
+  }
+
+  /** A chunk at its goal of which every replica that counts is whole, here, and not being copied. */
+  #movable(judged: Judged | undefined): MoveWant | undefined {
+    if (judged?.verdict.kind !== 'well') return undefined
+    const { chunk } = judged
+    const { handle } = chunk
+    const failure = this.#copies.failureOf(handle)
+    if (failure && this.#context.clock.nowMs() < failure.retryAtMs) return undefined
+    if (this.#copies.targetsOf(handle).length > 0) return undefined
+    // Those of the dead and of the drained don't count, and don't go by balancing.
+    const replicas = judged.replicas.filter(({ presence }) => presence !== 'lost' && presence !== 'leaving')
+    const isQuiet = replicas.every(
+      ({ state, presence, isDoomed }) => state === 'good' && presence === 'here' && !isDoomed,
+    )
+    const isAtGoal = replicas.length === (chunk.goal || this.#context.state.goal)
+    return isQuiet && isAtGoal ? { handle, length: chunk.length, replicas } : undefined
   }
 
   #want(handle: ChunkHandle, kind: number | undefined): void {
@@ -213,7 +252,7 @@ export class Repairer {
   }
 
   /** Undefined: nothing is wanted of this chunk, or not by this way (open chunks are sealed first). */
-  #judge(handle: ChunkHandle): { chunk: ChunkFacts; replicas: ReplicaView[]; verdict: Verdict } | undefined {
+  #judge(handle: ChunkHandle): Judged | undefined {
     const { state, clock } = this.#context
     const chunk = state.chunk(handle)
     if (chunk?.state !== 'sealed' || this.#sealed.has(handle)) return undefined

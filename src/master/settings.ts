@@ -34,9 +34,7 @@ export interface CopyLimits {
   isBalancing: boolean
 }
 
-export const COPIES_PER_SERVER = 3
-/** As many as a chunkserver takes (cloner.ts), with room for orders that overlap. */
-export const COPIES_PER_SERVER_MAX = 32
+const COPIES_PER_SERVER = 3
 /** Rebalancing is in no hurry: it takes this part of what repair may take. */
 const BALANCE_PART = 1 / 4
 

@@ -8,6 +8,7 @@ import { RANDOM_ID_MAX } from '../base/ids.ts'
 import {
   ATTRIBUTES_BYTES_MAX,
   CHUNK_BYTES_MAX,
+  COPIES_PER_SERVER_MAX,
   DIRECTORIES_MAX,
   EXTENTS_PER_REQUEST_MAX,
   GATHER_RANGES_MAX,
@@ -666,6 +667,45 @@ export const Message = {
     means: 'one server (or all) checks every replica now; answers which have begun',
     request: struct({ server: optional(serverId) }),
     reply: struct({ begun: list(serverId, 65_536), refused: list(serverId, 65_536) }),
+  },
+
+  copyLimits: {
+    number: 154,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'what repair and rebalancing may take, from now until the master restarts; left out: as it is',
+    request: struct({
+      /** Of each chunkserver, last copies apart; 0: no limit. */
+      repairBytesPerSecond: optional(uint),
+      balanceBytesPerSecond: optional(uint),
+      copiesPerServer: optional(integer(1, COPIES_PER_SERVER_MAX)),
+      isBalancing: optional(boolean),
+    }),
+    reply: struct({
+      repairBytesPerSecond: uint,
+      balanceBytesPerSecond: uint,
+      copiesPerServer: uint,
+      isBalancing: boolean,
+    }),
+  },
+  balance: {
+    number: 155,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'how evenly the disks are filled, as `dfs admin balance --json` prints it; `isPlan`: what would be moved',
+    request: struct({ isPlan: boolean }),
+    reply: struct({ document }),
+  },
+  top: {
+    number: 156,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'counters of this moment, for who asks again and again',
+    request: nothing,
+    reply: struct({ document }),
   },
 
   // Chunkserver to master.

@@ -1,19 +1,38 @@
 // admin repair: what waits for copies, how fast they come, and what it took lately.
 
+import { COPIES_PER_SERVER_MAX } from '../../base/limits.ts'
 import { formatBytes, formatDuration } from '../../base/units.ts'
 import { defineDfsVerb } from '../context.ts'
 import { asReport } from './documents.ts'
 import { table } from './table.ts'
 
 export const adminRepair = defineDfsVerb({
-  usage: '',
+  usage: '[--rate R] [--per-server N]',
   words: [0, 0],
-  options: {},
-  examples: [['dfs admin repair', 'chunks that wait for copies, by the whole replicas left; rate and time to go']],
-  async run({ context }) {
+  options: {
+    rate: {
+      kind: 'size',
+      describe: 'bytes a second that copies may take of each chunkserver, last copies apart; 0: no limit',
+    },
+    'per-server': {
+      kind: 'number',
+      min: 1,
+      max: COPIES_PER_SERVER_MAX,
+      describe: 'copies to one chunkserver at a time',
+    },
+  },
+  examples: [
+    ['dfs admin repair', 'chunks that wait for copies, by the whole replicas left; rate and time to go'],
+    ['dfs admin repair --rate 50MiB', 'less for repair from now on, until the master restarts'],
+  ],
+  async run({ context, values }) {
     const client = await context.client()
+    const { rate, 'per-server': copiesPerServer } = values
+    const limits = await client.copyLimits({ repairBytesPerSecond: rate, copiesPerServer }, { signal: context.signal })
     const { repair } = asReport(await client.report({ signal: context.signal }))
-    await context.out.document(repair, () => {
+    const { repairBytesPerSecond } = limits
+    const document = { ...repair, limits: { bytesPerSecond: repairBytesPerSecond, perServer: limits.copiesPerServer } }
+    await context.out.document(document, () => {
       const { queue, inFlight, bytesPerSecond, etaMs, copied, incidents } = repair
       const rows = [
         ['none, put together from damaged ones', String(queue.none)],
@@ -33,6 +52,9 @@ export const adminRepair = defineDfsVerb({
       ])
       return [
         table(['whole replicas left', 'chunks that wait'], rows),
+        repairBytesPerSecond === 0
+          ? `no limit of bytes a second, ${limits.copiesPerServer} copies to a server`
+          : `at most ${formatBytes(repairBytesPerSecond)}/s (last copies apart), ${limits.copiesPerServer} copies to a server`,
         `${inFlight} copies under way, ${formatBytes(bytesPerSecond)}/s, ${eta}`,
         `${copied.copies} copies, ${formatBytes(copied.bytes)} since the master started`,
         ...(past.length === 0 ? [] : [table(['lost', 'copies', 'bytes', 'detection', 'plan', 'copying'], past)]),

@@ -79,10 +79,13 @@ export function judgeChunk(goal: number, replicas: readonly ReplicaView[]): Verd
 /**
  * The replica to give up first: the one with the most company in its failure domains, then on the fullest disk.
  * Undefined: none is on a known server.
+ *
+ * @param fullnessOf  what a disk is taken to be at; undefined: what its server says
  */
 export function worstReplica(
   replicas: readonly Place[],
   servers: ReadonlyMap<ServerId, RepairServer>,
+  fullnessOf: (directory: DirectoryId) => number | undefined = () => undefined,
 ): ServerId | undefined {
   let worst: ServerId | undefined
   let worstCost = Number.NEGATIVE_INFINITY
@@ -91,7 +94,7 @@ export function worstReplica(
     if (!server) continue
     const others = replicas.flatMap((other) => (other === replica ? [] : (servers.get(other.server) ?? [])))
     const disk = server.directories.find(({ directory }) => directory === replica.directory)
-    const cost = companyOf(server, others) + (disk ? fullness(disk) : 0)
+    const cost = companyOf(server, others) + (fullnessOf(replica.directory) ?? (disk ? fullness(disk) : 0))
     if (cost <= worstCost) continue
     worst = replica.server
     worstCost = cost

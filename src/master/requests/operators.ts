@@ -1,49 +1,66 @@
-// Requests of operators: checks, what they want of a chunkserver, safe mode by hand, scrubs.
+// Requests of operators: checks, what they want of a chunkserver, safe mode by hand, scrubs, limits of copying, balance.
 
 import { DfsError, isDfsError } from '../../base/errors.ts'
 import type { ServerId } from '../../base/ids.ts'
 import { change, type Handlers } from '../context.ts'
 import { fsckPage } from '../fsck.ts'
+import type { Repairer } from '../repairer.ts'
 
-export const operatorHandlers = {
-  fsck: (context, request) => fsckPage(context, request),
+export function operatorHandlers({ balancer }: Repairer) {
+  return {
+    fsck: (context, request) => fsckPage(context, request),
 
-  setServerIntent: async (context, { by, server, intent, forMs }) => {
-    const untilMs = intent === 'maintain' && forMs > 0 ? context.proposer.clusterMs + forMs : 0
-    await change(context, { kind: 'setServerIntent', by, server, intent, untilMs })
-    context.logger.info({ event: 'intent', server, intent, forMs }, `the operator's wish for cs-${server}: ${intent}`)
-    return {}
-  },
+    setServerIntent: async (context, { by, server, intent, forMs }) => {
+      const untilMs = intent === 'maintain' && forMs > 0 ? context.proposer.clusterMs + forMs : 0
+      await change(context, { kind: 'setServerIntent', by, server, intent, untilMs })
+      context.logger.info({ event: 'intent', server, intent, forMs }, `the operator's wish for cs-${server}: ${intent}`)
+      return {}
+    },
 
-  safeMode(context, { action }) {
-    const { manualSafeMode, logger } = context
-    if (action !== 'get') {
-      manualSafeMode.wish = action === 'enter' ? 'on' : 'off'
-      logger.warn({ event: 'safe-mode', action }, `safe mode: the operator said ${action}`)
-    }
-    const { isOn, reason, leftMs } = context.safeMode
-    return { isOn, isManual: manualSafeMode.wish !== 'auto', reason, leftMs: Math.max(0, Math.ceil(leftMs)) }
-  },
+    safeMode(context, { action }) {
+      const { manualSafeMode, logger } = context
+      if (action !== 'get') {
+        manualSafeMode.wish = action === 'enter' ? 'on' : 'off'
+        logger.warn({ event: 'safe-mode', action }, `safe mode: the operator said ${action}`)
+      }
+      const { isOn, reason, leftMs } = context.safeMode
+      return { isOn, isManual: manualSafeMode.wish !== 'auto', reason, leftMs: Math.max(0, Math.ceil(leftMs)) }
+    },
 
-  scrub: async (context, { server }) => {
-    const { servers, state, logger } = context
-    if (server !== undefined && state.server(server) === undefined)
-      throw new DfsError('NOT_FOUND', `cs-${server} is not registered: see \`dfs report\``, { server })
-    const asked = server === undefined ? servers.all().map(({ id }) => id) : [server]
-    const begun: ServerId[] = []
-    const refused: ServerId[] = []
-    await Promise.all(
-      asked.map(async (id) => {
-        try {
-          await context.ask(id, 'scrubNow', {})
-          begun.push(id)
-        } catch (error) {
-          if (!isDfsError(error)) throw error
-          logger.warn({ event: 'scrub', server: id, code: error.code }, `cs-${id} begins no scrub: ${error.message}`)
-          refused.push(id)
-        }
-      }),
-    )
-    return { begun: begun.sort((a, b) => a - b), refused: refused.sort((a, b) => a - b) }
-  },
-} satisfies Handlers
+    scrub: async (context, { server }) => {
+      const { servers, state, logger } = context
+      if (server !== undefined && state.server(server) === undefined)
+        throw new DfsError('NOT_FOUND', `cs-${server} is not registered: see \`dfs report\``, { server })
+      const asked = server === undefined ? servers.all().map(({ id }) => id) : [server]
+      const begun: ServerId[] = []
+      const refused: ServerId[] = []
+      await Promise.all(
+        asked.map(async (id) => {
+          try {
+            await context.ask(id, 'scrubNow', {})
+            begun.push(id)
+          } catch (error) {
+            if (!isDfsError(error)) throw error
+            logger.warn({ event: 'scrub', server: id, code: error.code }, `cs-${id} begins no scrub: ${error.message}`)
+            refused.push(id)
+          }
+        }),
+      )
+      return { begun: begun.sort((a, b) => a - b), refused: refused.sort((a, b) => a - b) }
+    },
+
+    copyLimits({ limits, logger }, { repairBytesPerSecond, balanceBytesPerSecond, copiesPerServer, isBalancing }) {
+      const before = { ...limits }
+      limits.repairBytesPerSecond = repairBytesPerSecond ?? before.repairBytesPerSecond
+      limits.balanceBytesPerSecond = balanceBytesPerSecond ?? before.balanceBytesPerSecond
+      limits.copiesPerServer = copiesPerServer ?? before.copiesPerServer
+      limits.isBalancing = isBalancing ?? before.isBalancing
+      const now = { ...limits }
+      if (JSON.stringify(now) !== JSON.stringify(before))
+        logger.info({ event: 'copy-limits', before, now }, 'the operator changed what copying may take')
+      return now
+    },
+
+    balance: async (_context, { isPlan }) => ({ document: isPlan ? await balancer.plan() : balancer.facts() }),
+  } satisfies Handlers
+}
