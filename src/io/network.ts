@@ -41,6 +41,8 @@ export interface Socket {
    * @returns false when more than the high-water mark is queued: wait for `onDrain` before writing much more
    */
   write(slices: readonly Uint8Array[], onWritten?: (error?: Error) => void): boolean
+  /** Hands over now what `write` may keep until the end of the turn: who does much in one turn lets the other side begin. */
+  flush(): void
   /** Bytes queued and not yet handed to the system. */
   readonly queuedBytes: number
   /** Stops delivery soon; bytes already read may still come in this turn. */

@@ -1,7 +1,8 @@
 // The sending side of a connection: frames in, few large writes out.
 //
-// Frames of one turn of the loop leave in one write: small ones are laid side by side in a block, data goes as the
-// caller's slices, uncopied. What exceeds FLUSH_BYTES leaves at once. At most one stream (a frame whose data comes
+// Frames of one turn of the loop leave in few writes: small ones are laid side by side in a block, data goes as the
+// caller's slices, uncopied. What exceeds FLUSH_BYTES or FLUSH_FRAMES leaves at once: else two sides that have many
+// requests between them would take turns, one idle while the other works through them all. At most one stream (a frame whose data comes
 // later) is open; what is sent meanwhile waits behind it, in order.
 //
 // Invariants:
@@ -39,6 +40,7 @@ export interface FrameHead {
 const BLOCK_BYTES = 32 * KiB
 const COPY_BYTES_MAX = 4 * KiB
 const FLUSH_BYTES = 64 * KiB
+const FLUSH_FRAMES = 32
 const WRITE_BYTES_MAX = 1 * MiB
 const filler = Buffer.alloc(64 * KiB)
 const trailerDone = trailer(TRAILER_DONE)
@@ -77,6 +79,8 @@ export class Outbox {
   #callDataBytes = 0
   #isBlocked = false
   #isFlushDue = false
+  /** Frames put since the last flush. */
+  #frames = 0
   #closed: DfsError | undefined
 
   /** @param onRoom  called when the socket had no room and has some again */
@@ -203,6 +207,7 @@ export class Outbox {
   /** Hands everything that is ready to the socket, as far as it has room. */
   flush(): void {
     this.#isFlushDue = false
+    this.#frames = 0
     if (this.#closed !== undefined) return
     this.#sealBlock()
     while (this.#ready.length > 0 && !this.#isBlocked) this.#writeSome()
@@ -298,6 +303,7 @@ export class Outbox {
     header.dataBytes = dataBytes
     header.bodyCrc = body === undefined ? 0 : crc32(body)
     header.dataCrc = dataCrc
+    this.#frames++
     if (this.#blockEnd + HEADER_BYTES > this.#block.length) this.#newBlock()
     writeHeader(this.#block, this.#blockEnd, header)
     this.#blockEnd += HEADER_BYTES
@@ -344,7 +350,10 @@ export class Outbox {
   #scheduleFlush(): void {
     if (this.#isBlocked) return
     if (this.#readyBytes + this.#blockEnd - this.#blockStart >= FLUSH_BYTES) this.flush()
-    else if (!this.#isFlushDue) {
+    else if (this.#frames >= FLUSH_FRAMES) {
+      this.flush()
+      this.#socket.flush()
+    } else if (!this.#isFlushDue) {
       this.#isFlushDue = true
       this.#clock.defer(this.#flushIfDue)
     }

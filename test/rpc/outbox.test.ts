@@ -25,6 +25,11 @@ class FakeSocket {
     return this.roomBytes > 0
   }
 
+  flushCount = 0
+  flush(): void {
+    this.flushCount++
+  }
+
   /** The system took everything so far. */
   written(): void {
     for (const onWritten of this.#onWritten.splice(0)) onWritten()
@@ -57,15 +62,26 @@ const call = (id: number) => ({ type: FrameType.request, message: 1, id, body })
 
 test('the small frames of one turn leave in one write of one slice', () => {
   const { socket, outbox, turn } = setup()
-  for (let id = 1; id <= 64; id++) outbox.send(FrameType.request, 1, id, body)
+  for (let id = 1; id <= 31; id++) outbox.send(FrameType.request, 1, id, body)
   assert.is(socket.writes.length, 0)
   turn()
   assert.is(socket.writes.length, 1)
   assert.is(socket.writes[0]!.length, 1)
-  assert.is(parse([socket.bytes()]).recorder.frames.length, 64)
+  assert.is(socket.flushCount, 0)
+  assert.is(parse([socket.bytes()]).recorder.frames.length, 31)
   outbox.send(FrameType.ping, 0, 0, undefined)
   turn()
   assert.is(socket.writes.length, 2)
+})
+
+test('when a turn makes many frames, each 32 of them leave at once, so that the other side can begin', () => {
+  const { socket, outbox, turn } = setup()
+  for (let id = 1; id <= 70; id++) outbox.send(FrameType.request, 1, id, body)
+  assert.equal([socket.writes.length, socket.flushCount], [2, 2])
+  assert.is(parse([socket.bytes()]).recorder.frames.length, 64)
+  turn()
+  assert.equal([socket.writes.length, socket.flushCount], [3, 2])
+  assert.is(parse([socket.bytes()]).recorder.frames.length, 70)
 })
 
 test('data leaves as the slices it was given', () => {

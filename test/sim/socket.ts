@@ -122,6 +122,9 @@ export class SimSocket implements Socket {
     return !isFull
   }
 
+  /** The simulated system takes writes at once. */
+  flush(): void {}
+
   pause(): void {
     this.#isPaused = true
   }

@@ -127,6 +127,10 @@ export class NodeSocket implements Socket {
     return false
   }
 
+  flush(): void {
+    if (!this.#connection.destroyed) this.#flush()
+  }
+
   pause(): void {
     this.#connection.pause()
   }
