@@ -175,8 +175,10 @@ export class Client {
     checkPath(path)
     const patience = this.#patience(options)
     const { withChunks = false } = options
+    const first = await this.#core.masters.ask('stat', { path, withChunks }, patience)
+    if (first.tail === undefined) return first
     const ask = async () => ({ stat: await this.#core.masters.ask('stat', { path, withChunks }, patience) })
-    const { reply, tailBytes } = await askWithTail(this.#core, ask, patience)
+    const { reply, tailBytes } = await askWithTail(this.#core, ask, patience, { stat: first })
     return tailBytes === 0 ? reply.stat : { ...reply.stat, size: reply.stat.size + tailBytes }
   }
 

@@ -13,12 +13,8 @@ import { ConnectionPool } from '../rpc/pool.ts'
 import { hello } from '../wire/hello.ts'
 import { type MessageName, type ReplyOf, type RequestOf, shapeOf } from '../wire/messages.ts'
 
-export interface LinkCallOptions {
+export interface LinkCallOptions extends Omit<RpcCallOptions, 'onWritten'> {
   readonly timeoutMs: number
-  readonly signal?: AbortSignal | undefined
-  readonly data?: readonly Uint8Array[]
-  readonly dataCrc?: number
-  readonly onData?: RpcCallOptions['onData']
 }
 
 export class Links {
@@ -52,6 +48,11 @@ export class Links {
     return this.#clusterId
   }
 
+  /** The connection to a master, if it is open now. */
+  openMaster(address: Address): Connection | undefined {
+    return this.#isClosed ? undefined : this.#masters.peek(address)
+  }
+
   /** A connection to a master. Errors: as ConnectionPool.get, TIMEOUT, ABORTED. */
   async master(address: Address, timeoutMs: number, signal: AbortSignal | undefined): Promise<Connection> {
     const connection = await this.#bounded(this.#masters, address, '', timeoutMs, signal)
@@ -82,14 +83,7 @@ export class Links {
     options: LinkCallOptions,
   ): Promise<ReplyOf<K>> {
     const { number, request: shape, reply: replyShape } = shapeOf(name)
-    const { timeoutMs, signal, data, dataCrc, onData } = options
-    const reply = await connection.call(number, shape.encode(request), {
-      timeoutMs,
-      ...(signal && { signal }),
-      ...(data && { data }),
-      ...(dataCrc !== undefined && { dataCrc }),
-      ...(onData && { onData }),
-    })
+    const reply = await connection.call(number, shape.encode(request), options)
     return replyShape.decode(reply.body, name)
   }
 
@@ -113,9 +107,9 @@ export class Links {
     signal: AbortSignal | undefined,
   ): Promise<Connection> {
     if (this.#isClosed) return Promise.reject(new DfsError('ABORTED', 'the client is closed'))
-    const isOpen = pool.peek(address, lane) !== undefined
+    const open = pool.peek(address, lane)
+    if (open !== undefined) return Promise.resolve(open)
     const opening = pool.get(address, lane)
-    if (isOpen) return opening
     return new Promise((resolve, reject) => {
       const end = (): void => {
         this.#opening.delete(onClose)

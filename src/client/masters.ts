@@ -12,6 +12,7 @@ import { DfsError } from '../base/errors.ts'
 import { SECOND_MS } from '../base/units.ts'
 import type { Entropy } from '../io/entropy.ts'
 import { type Address, formatAddress, parseAddress } from '../io/network.ts'
+import type { Connection } from '../rpc/connection.ts'
 import { Message, type MessageName, type ReplyOf, type RequestOf, type requester } from '../wire/messages.ts'
 import type { Infer } from '../wire/schema.ts'
 import type { Links } from './links.ts'
@@ -55,7 +56,9 @@ export class Masters {
     for (let attempt = 0; ; attempt++) {
       const timeoutMs = this.#leftMs(patience, last)
       try {
-        return await this.#once(name, makeRequest(attempt), patience, timeoutMs)
+        let connection = this.#connect(patience, timeoutMs)
+        if (connection instanceof Promise) connection = await connection
+        return await this.#links.call(connection, name, makeRequest(attempt), { timeoutMs, signal: patience.signal })
       } catch (error) {
         last = this.#judge(error, patience)
         if (!isMasterRetriable(last)) throw last
@@ -78,7 +81,8 @@ export class Masters {
     session: Session,
     patience: Patience,
   ): Promise<ReplyOf<K>> {
-    let number = await session.begin(patience)
+    const begun = session.begin(patience)
+    let number = typeof begun === 'number' ? begun : await begun
     let isOpen = false
     let last: DfsError | undefined
     try {
@@ -88,12 +92,14 @@ export class Masters {
           await this.#wait(timeoutMs, patience, last)
           continue
         }
-        const by: By = { session: session.id, request: number, floor: Math.min(session.floor, number - 1) }
         let wasSent = false
         try {
-          return await this.#once(name, makeRequest(by), patience, timeoutMs, () => {
-            wasSent = true
-          })
+          let connection = this.#connect(patience, timeoutMs)
+          if (connection instanceof Promise) connection = await connection
+          const by: By = { session: session.id, request: number, floor: Math.min(session.floor, number - 1) }
+          const request = makeRequest(by)
+          wasSent = true
+          return await this.#links.call(connection, name, request, { timeoutMs, signal: patience.signal })
         } catch (error) {
           last = this.#judge(error, patience)
           if (wasSent && isOutcomeOpen(last)) isOpen = true
@@ -121,17 +127,10 @@ export class Masters {
     }
   }
 
-  async #once<K extends MessageName>(
-    name: K,
-    request: RequestOf<K>,
-    patience: Patience,
-    timeoutMs: number,
-    onSent?: () => void,
-  ): Promise<ReplyOf<K>> {
+  /** The master in use. A promise only while there is no connection: nearly always there is one. */
+  #connect(patience: Patience, timeoutMs: number): Connection | Promise<Connection> {
     const address = this.#addresses[this.#current]!
-    const connection = await this.#links.master(address, timeoutMs, patience.signal)
-    onSent?.()
-    return await this.#links.call(connection, name, request, { timeoutMs, signal: patience.signal })
+    return this.#links.openMaster(address) ?? this.#links.master(address, timeoutMs, patience.signal)
   }
 
   #leftMs(patience: Patience, last: DfsError | undefined): number {

@@ -54,9 +54,9 @@ export class Session {
     return this.#holders > 0
   }
 
-  /** A number for one change; give it back with `end`. Waits while too many have no answer. */
-  async begin(patience: Patience): Promise<number> {
-    while (this.#next - this.floor > REQUESTS_MAX) await this.#waiters.wait(patience)
+  /** A number for one change; give it back with `end`. A promise only while too many have no answer. */
+  begin(patience: Patience): number | Promise<number> {
+    if (this.#next - this.floor > REQUESTS_MAX) return this.#waiters.wait(patience).then(() => this.begin(patience))
     const number = this.#next++
     this.#open.add(number)
     this.#usedMs = this.#clock.nowMs()

@@ -39,9 +39,9 @@ export async function putSmall(
   const publish = { path, overwrite: options.overwrite ?? false }
   const inode = newInodeOf(options)
   const mtimeMs = options.mtimeMs ?? 0
-  await packAnd(packer, slices, inode.goal, patience, async (extents) => {
-    await change(core, 'putFile', (by) => ({ by, publish, inode, extents, mtimeMs }), patience)
-  })
+  const put = (extents: Extent[]) =>
+    change(core, 'putFile', (by) => ({ by, publish, inode, extents, mtimeMs }), patience)
+  await (slices.every((slice) => slice.length === 0) ? put([]) : packAnd(packer, slices, inode.goal, patience, put))
 }
 
 /** Packs the bytes and hands their extent to `log`, again as long as the log finds the chunk too short for it. */
@@ -50,7 +50,7 @@ export async function packAnd(
   slices: readonly Uint8Array[],
   goal: number,
   patience: Patience,
-  log: (extents: Extent[]) => Promise<void>,
+  log: (extents: Extent[]) => Promise<unknown>,
 ): Promise<void> {
   let length = 0
   let crc = 0
@@ -58,11 +58,15 @@ export async function packAnd(
     length += slice.length
     crc = crc32(slice, crc)
   }
-  if (length === 0) return await log([])
+  if (length === 0) {
+    await log([])
+    return
+  }
   for (;;) {
     const extent = await packer.place(slices, length, crc, goal, patience)
     try {
-      return await log([extent])
+      await log([extent])
+      return
     } catch (error) {
       if (!isDfsError(error, 'SEALED_SHORT')) throw error
       packer.forget(goal, extent.handle)

@@ -18,16 +18,18 @@ const LANE = 'probe'
 /**
  * An answer of the master with the committed length of the file's tail, 0 without one.
  *
- * @param ask  asks the master; again after the tail was sealed. Errors: those of `ask`, TIMEOUT, ABORTED
+ * @param ask    asks the master; again after the tail was sealed. Errors: those of `ask`, TIMEOUT, ABORTED
+ * @param first  what it has answered already
  */
 export async function askWithTail<T extends { readonly stat: FileStat }>(
   core: Core,
   ask: () => Promise<T>,
   patience: Patience,
+  first?: T,
 ): Promise<{ readonly reply: T; readonly tailBytes: number }> {
   let failedMs: number | undefined
   for (let attempt = 0; ; attempt++) {
-    const reply = await ask()
+    const reply = attempt === 0 && first !== undefined ? first : await ask()
     const { tail } = reply.stat
     if (tail === undefined) return { reply, tailBytes: 0 }
     try {

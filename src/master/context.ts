@@ -1,5 +1,6 @@
 // What the request handlers of the master share. No logic: names, and who owns what.
 
+import { assert } from '../base/assert.ts'
 import type { ErrorDetail } from '../base/errors.ts'
 import { DfsError } from '../base/errors.ts'
 import type { ChunkHandle, ServerId, SessionId } from '../base/ids.ts'
@@ -83,24 +84,20 @@ const allowedReadOnly: ReadonlySet<Operation['kind']> = new Set([
 /** A change that meets a new tail again and again is given back to its requester after so many. */
 const TAIL_ROUNDS_MAX = 4
 
-/** Proposes a change and turns a refusal into the error that the requester gets. */
+/**
+ * Proposes a change and turns a refusal into the error that the requester gets. Tails that stand in its way are sealed
+ * first, also those that are opened before the change is in the log.
+ */
 export async function change(context: MasterContext, operation: Operation): Promise<Reply> {
   if (context.isReadOnly() && !allowedReadOnly.has(operation.kind))
     throw new DfsError('READ_ONLY', 'the log disk is almost full: only removals are taken')
   if ('by' in operation && operation.by) touchSession(context, operation.by.session)
-  const outcome = await proposePastTails(context, operation)
-  if (!outcome.ok) throw new DfsError(outcome.code, outcome.message, outcome.detail)
-  return outcome.reply
-}
-
-/** Seals the tails that stand in the way of a change first; what is opened before the change is in the log is sealed too. */
-async function proposePastTails({ tails, proposer }: MasterContext, operation: Operation): Promise<Outcome> {
-  for (let round = 0; ; round++) {
-    if (!tails.isInTheWay(operation)) {
-      const outcome = await proposer.propose(operation)
-      const mayRepeat = !outcome.ok && outcome.code === 'FILE_BUSY' && round < TAIL_ROUNDS_MAX
-      if (!mayRepeat || !tails.isInTheWay(operation)) return outcome
-    }
+  const { tails, proposer } = context
+  // Nearly always the first try is all: nothing but it stands between the request and the log.
+  let outcome = tails.isInTheWay(operation) ? undefined : await proposer.propose(operation)
+  for (let round = 0; round < TAIL_ROUNDS_MAX; round++) {
+    const isBlocked = outcome === undefined || (!outcome.ok && outcome.code === 'FILE_BUSY')
+    if (!isBlocked || (outcome !== undefined && !tails.isInTheWay(operation))) break
     const release = await tails.makeWay(operation)
     let proposed: Promise<Outcome>
     try {
@@ -108,10 +105,11 @@ async function proposePastTails({ tails, proposer }: MasterContext, operation: O
     } finally {
       release()
     }
-    const outcome = await proposed
-    if (outcome.ok || outcome.code !== 'FILE_BUSY' || round >= TAIL_ROUNDS_MAX) return outcome
-    if (!tails.isInTheWay(operation)) return outcome
+    outcome = await proposed
   }
+  assert(outcome !== undefined, 'a change that nobody proposed')
+  if (!outcome.ok) throw new DfsError(outcome.code, outcome.message, outcome.detail)
+  return outcome.reply
 }
 
 export function touchSession(context: MasterContext, session: SessionId): void {

@@ -72,7 +72,7 @@ export function fileStat({ state, servers }: MasterContext, inode: InodeId): Fil
     ctimeMs,
     contentVersion,
     count: isDirectory ? facts.entryCount : facts.extentCount,
-    attributes: [...facts.attributes].map(([name, value]) => ({ name, value })),
+    attributes: attributesOf(facts),
     tail: tailOf(state, servers, inode),
     chunks: undefined,
   }
@@ -92,6 +92,12 @@ export function chunkCountOf(state: MetadataState, inode: InodeId): number {
   const tail = state.chunks.tails.get(inode)
   if (tail !== undefined) handles.add(tail)
   return handles.size
+}
+
+const NO_ATTRIBUTES: FileStat['attributes'] = []
+
+function attributesOf({ attributes }: InodeFacts): FileStat['attributes'] {
+  return attributes.size === 0 ? NO_ATTRIBUTES : [...attributes].map(([name, value]) => ({ name, value }))
 }
 
 /** Where the length of a file's open tail is known. */

@@ -14,19 +14,19 @@ import { bytesOf, crcOf } from './slices.ts'
 
 export interface CallOptions {
   /** Milliseconds until TIMEOUT; the connection's `callMs` when left out. */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
   /** Gives up with ABORTED, or with the signal's reason when that is a DfsError. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** Sent beside the body. The slices must not change until `onWritten`. */
-  readonly data?: readonly Uint8Array[]
+  readonly data?: readonly Uint8Array[] | undefined
   /** Their CRC32; computed when left out. */
-  readonly dataCrc?: number
+  readonly dataCrc?: number | undefined
   /** Called once when the data left this process, or with an error when it never will. */
-  readonly onWritten?: OnWritten
+  readonly onWritten?: OnWritten | undefined
   /** Takes the reply's data as it comes; without it the data is collected, at most `collectBytesMax`. */
-  readonly onData?: OnReplyData
+  readonly onData?: OnReplyData | undefined
   /** Told at once how `Connection.giveUp` names this call: cheaper than a signal for who asks very often. */
-  readonly onStart?: (id: number) => void
+  readonly onStart?: ((id: number) => void) | undefined
 }
 
 /** Options of a call whose data is sent as it comes. */

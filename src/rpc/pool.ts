@@ -101,10 +101,12 @@ export class ConnectionPool {
     return entry.opening
   }
 
-  /** The connection if it is open right now. */
+  /** The connection if it is open right now, for use. */
   peek(address: Address, lane = ''): Connection | undefined {
-    const connection = this.#entries.get(`${formatAddress(address)} ${lane}`)?.connection
-    return connection?.isOpen ? connection : undefined
+    const entry = this.#entries.get(`${formatAddress(address)} ${lane}`)
+    if (!entry?.connection?.isOpen) return undefined
+    entry.usedMs = this.#options.clock.nowMs()
+    return entry.connection
   }
 
   /** Closes every connection; `get` is refused from now on. */

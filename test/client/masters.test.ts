@@ -95,6 +95,7 @@ test('a change that is refused until time is up ends with the refusal, not with 
       },
     }
     const links = {
+      openMaster: () => undefined,
       master: async () => ({}),
       call: async (_connection: unknown, _name: string, _request: unknown, options: { timeoutMs: number }) => {
         nowMs += Math.min(options.timeoutMs, ANSWER_MS)
