@@ -12,10 +12,12 @@ import { SECOND_MS } from '../base/units.ts'
 import type { Clock } from '../io/clock.ts'
 import { parseAddress } from '../io/network.ts'
 import { ask } from '../rpc/ask.ts'
+import type { OnReplyData, Reply } from '../rpc/calls.ts'
 import type { Connection } from '../rpc/connection.ts'
 import type { ConnectionPool } from '../rpc/pool.ts'
 import { Message } from '../wire/messages.ts'
 import { blockCount } from './block-sums.ts'
+import { CloneSink, type WriteSlices } from './clone-sink.ts'
 import { decodeEntries, type RecordEntry, RecordIndex } from './record-index.ts'
 
 export interface Source {
@@ -23,11 +25,16 @@ export interface Source {
   readonly address: string
 }
 
-/** Proven bytes from `offset` (a block's first byte) on, with the sum of each block. */
-export interface FetchedBlocks {
+/** Proven blocks from `offset` on, with the sum of each. */
+export interface ProvenRun {
   readonly offset: number
-  readonly bytes: Buffer
+  readonly length: number
   readonly sums: Uint32Array
+}
+
+/** And their bytes. */
+export interface FetchedBlocks extends ProvenRun {
+  readonly bytes: Buffer
 }
 
 /** An answer that takes longer sends the asker to the next source. */
@@ -61,17 +68,32 @@ export class ChunkSource {
    * @param lane  keeps concurrent fetches on connections of their own
    * Throws CORRUPT_REPLICA (a block that no source proves), ABORTED, or what the last source said.
    */
-  async fetch(offset: number, length: number, lane: string): Promise<FetchedBlocks[]> {
+  fetch(offset: number, length: number, lane: string): Promise<FetchedBlocks[]> {
+    return this.#gather(offset, length, (source, from, count) => this.#read(source, from, count, lane))
+  }
+
+  /**
+   * The same, written as they arrive and not kept. All is proven when this resolves; until then, and when it rejects,
+   * anything may have been written of the range.
+   */
+  copy(offset: number, length: number, lane: string, write: WriteSlices): Promise<ProvenRun[]> {
+    return this.#gather(offset, length, (source, from, count) => this.#copy(source, from, count, lane, write))
+  }
+
+  async #gather<Run extends ProvenRun>(
+    offset: number,
+    length: number,
+    read: (source: Source, offset: number, length: number) => Promise<Run>,
+  ): Promise<Run[]> {
     let last: DfsError | undefined
     for (let round = 0; round < ROUNDS; round++) {
       let mayHalve = false
       let mayWait = false
       for (const source of [...this.#sources]) {
         try {
-          const part = await this.#read(source, offset, length, lane)
-          const got = part.bytes.length
-          if (got >= length) return [part]
-          return [part, ...(await this.fetch(offset + got, length - got, lane))]
+          const run = await read(source, offset, length)
+          if (run.length >= length) return [run]
+          return [run, ...(await this.#gather(offset + run.length, length - run.length, read))]
         } catch (error) {
           last = this.#judge(error, source)
           if (last.code === 'CORRUPT_REPLICA' || last.code === 'BEYOND_COMMITTED') mayHalve = true
@@ -80,8 +102,8 @@ export class ChunkSource {
       }
       if (mayHalve && length > BLOCK_BYTES) {
         const half = Math.ceil(blockCount(length) / 2) * BLOCK_BYTES
-        const first = await this.fetch(offset, half, lane)
-        return [...first, ...(await this.fetch(offset + half, length - half, lane))]
+        const first = await this.#gather(offset, half, read)
+        return [...first, ...(await this.#gather(offset + half, length - half, read))]
       }
       if (!mayWait) break
       await this.#options.clock.sleep(ROUND_WAIT_MS * 2 ** round, this.#options.signal)
@@ -114,26 +136,65 @@ export class ChunkSource {
     const connection = await this.#connection(source, lane)
     const body = Message.read.request.encode({ handle, version, offset, length })
     const reply = await connection.call(Message.read.number, body, { timeoutMs: READ_MS, signal })
-    const { offset: from, checksums } = Message.read.reply.decode(reply.body, 'read')
     const bytes = reply.data ?? Buffer.alloc(0)
-    const isFitting = from === offset && bytes.length > 0 && checksums.length === 4 * blockCount(bytes.length)
-    // More than was asked for comes only with the rest of a last block, which a sealed chunk does not have.
-    if (!isFitting || bytes.length > length || (bytes.length < length && bytes.length % BLOCK_BYTES !== 0)) {
-      const words = `asked for ${length} bytes at ${offset}, got ${bytes.length} from ${from} with ${checksums.length / 4} checksums`
-      throw new DfsError('CORRUPT_REPLICA', words, { handle })
-    }
-    const stored = new DataView(checksums.buffer, checksums.byteOffset, checksums.byteLength)
-    const sums = new Uint32Array(checksums.length / 4)
-    for (let index = 0; index < sums.length; index++) {
+    const stored = this.#storedSums(reply.body, offset, length, bytes.length)
+    for (let index = 0; index < stored.length; index++) {
       const at = index * BLOCK_BYTES
       const size = Math.min(BLOCK_BYTES, bytes.length - at)
       const sum = crc32(new Uint8Array(bytes.buffer, bytes.byteOffset + at, size))
-      if (sum !== stored.getUint32(4 * index, true)) {
-        throw new DfsError('CORRUPT_REPLICA', `the block at ${offset + at} does not match its checksum`, { handle })
-      }
-      sums[index] = sum
+      this.#checkSum(sum, stored[index]!, offset + at)
     }
-    return { offset, bytes, sums }
+    return { offset, length: bytes.length, bytes, sums: stored }
+  }
+
+  async #copy(source: Source, offset: number, length: number, lane: string, write: WriteSlices): Promise<ProvenRun> {
+    const { handle, version, signal } = this.#options
+    const connection = await this.#connection(source, lane)
+    const body = Message.read.request.encode({ handle, version, offset, length })
+    const sink = new CloneSink(offset, write)
+    let bytes = 0
+    let stored = new Uint32Array(0)
+    let refusal: unknown
+    const onData: OnReplyData = (answer, data) => {
+      try {
+        stored = this.#storedSums(answer, offset, length, data.bytes)
+        bytes = data.bytes
+        data.receive(sink)
+      } catch (error) {
+        refusal = error // thrown below: this is called in the middle of the connection's work
+        data.skip()
+      }
+    }
+    let reply: Reply
+    try {
+      reply = await connection.call(Message.read.number, body, { timeoutMs: READ_MS, signal, onData })
+    } finally {
+      // Also when it failed: what is still being written must not come after what a better source sends.
+      await sink.settled()
+    }
+    if (refusal !== undefined) throw refusal
+    if (bytes === 0) this.#storedSums(reply.body, offset, length, 0)
+    for (const [index, sum] of sink.sums.entries()) this.#checkSum(sum, stored[index]!, offset + index * BLOCK_BYTES)
+    return { offset, length: bytes, sums: stored }
+  }
+
+  /** What a source says of the blocks that it sends. Throws CORRUPT_REPLICA for other blocks than were asked for. */
+  #storedSums(answer: unknown[], offset: number, length: number, bytes: number): Uint32Array<ArrayBuffer> {
+    const { offset: from, checksums } = Message.read.reply.decode(answer, 'read')
+    const isFitting = from === offset && bytes > 0 && checksums.length === 4 * blockCount(bytes)
+    // More than was asked for comes only with the rest of a last block, which a sealed chunk does not have.
+    if (!isFitting || bytes > length || (bytes < length && bytes % BLOCK_BYTES !== 0)) {
+      const words = `asked for ${length} bytes at ${offset}, got ${bytes} from ${from} with ${checksums.length / 4} checksums`
+      throw new DfsError('CORRUPT_REPLICA', words, { handle: this.#options.handle })
+    }
+    const view = new DataView(checksums.buffer, checksums.byteOffset, checksums.byteLength)
+    return Uint32Array.from({ length: checksums.length / 4 }, (_, index) => view.getUint32(4 * index, true))
+  }
+
+  #checkSum(actual: number, stored: number, at: number): void {
+    if (actual === stored) return
+    const words = `the block at ${at} has checksum ${actual}, its server said ${stored}`
+    throw new DfsError('CORRUPT_REPLICA', words, { handle: this.#options.handle })
   }
 
   async #entries(source: Source): Promise<RecordEntry[]> {

@@ -55,8 +55,8 @@ export class CloneFiles {
     }
   }
 
-  write(bytes: Buffer, offset: number): Promise<void> {
-    return this.#data.write([bytes], offset)
+  write(slices: readonly Buffer[], offset: number): Promise<void> {
+    return this.#data.write(slices, offset)
   }
 
   /** Steps 1 and 2: all bytes are written and proven. */

@@ -4,6 +4,8 @@
 // (clone-files.ts). It takes the place of what the server held of the chunk: a damaged or short replica goes when its
 // whole copy is there and not before; one with other content goes to the quarantine.
 //
+// Each byte is checked once, while it arrives, and written from where it was received (clone-sink.ts).
+//
 // Bounds: CLONES_AT_ONCE copies run, WAITING_MAX wait (then BUSY), READS_AT_ONCE pieces of a copy are under way.
 
 import fastq, { type queueAsPromised } from 'fastq'
@@ -21,6 +23,7 @@ import { BlockSums, blockCount } from './block-sums.ts'
 import { ChunkSource } from './chunk-source.ts'
 import type { ChunkStore } from './chunk-store.ts'
 import { CloneFiles } from './clone-files.ts'
+import type { WriteSlices } from './clone-sink.ts'
 import type { DataDirectory } from './data-directory.ts'
 import { ENTRY_BYTES, encodeEntries, RecordIndex } from './record-index.ts'
 import { type Proof, Replica } from './replica.ts'
@@ -132,16 +135,16 @@ export class Cloner {
     const sums = new Uint32Array(blockCount(length))
     let next = 0
     let isOver = false
+    const write: WriteSlices = (slices, position) => files.write(slices, position)
     const work = async (lane: number): Promise<void> => {
       while (next < length && !isOver) {
         const offset = next
         const bytes = Math.min(PIECE_BYTES, length - offset)
         next += bytes
         await this.#throttle(order, bytes, signal)
-        for (const part of await source.fetch(offset, bytes, String(lane))) {
-          await files.write(part.bytes, part.offset)
-          sums.set(part.sums, blockCount(part.offset))
-          store.counters.bytesCloned += part.bytes.length
+        for (const run of await source.copy(offset, bytes, String(lane), write)) {
+          sums.set(run.sums, blockCount(run.offset))
+          store.counters.bytesCloned += run.length
         }
       }
     }

@@ -170,7 +170,7 @@ export class Gatherer {
       sums.extend(sums.length + cut.length, piece.sums)
       filled += cut.length
     }
-    await files.write(bytes, start)
+    await files.write([bytes], start)
     this.#options.store.counters.bytesGathered += bytes.length
   }
 
