@@ -19,6 +19,14 @@ export const memory = fs.existsSync('/dev/shm') ? '/dev/shm' : os.tmpdir()
 
 const readyMsMax = 60_000
 
+/** Where a daemon listens, and the command that runs others there. */
+export interface Place {
+  readonly address: string
+  readonly prefix: readonly string[]
+}
+
+const here: Place = { address: '127.0.0.1', prefix: [] }
+
 type LogFields = Readonly<Record<string, unknown>>
 
 /** One daemon. */
@@ -54,13 +62,17 @@ export function nodeArguments(profile: string | undefined): string[] {
 /**
  * @param options.masterDirectory  a directory on the disk that is to carry the log; memory when left out
  * @param options.profile          directory for CPU profiles of the daemons
+ * @param options.masterArguments  more options of the master
+ * @param options.hostOf           where a daemon runs (0: the master, then the chunkservers); here when left out
  */
 export async function startCluster(options: {
   readonly chunkservers: number
   readonly masterDirectory?: string
   readonly profile?: string | undefined
+  readonly masterArguments?: readonly string[]
+  readonly hostOf?: (number: number) => Place
 }): Promise<Cluster> {
-  const { chunkservers, masterDirectory = memory, profile } = options
+  const { chunkservers, masterDirectory = memory, profile, masterArguments = [], hostOf = () => here } = options
   const masterData = makeDirectory(masterDirectory, 'master')
   const chunkData = makeDirectory(memory, 'chunks')
   const daemons: Daemon[] = []
@@ -72,12 +84,13 @@ export async function startCluster(options: {
   }
   try {
     const replication = Math.max(1, Math.min(3, chunkservers))
-    const master = await startMaster(masterData, { profile, args: ['--replication', String(replication)] })
+    const masterArgs = ['--replication', String(replication), ...masterArguments]
+    const master = await startMaster(masterData, { profile, args: masterArgs, place: hostOf(0) })
     daemons.push(master)
     for (let number = 1; number <= chunkservers; number++) {
       const data = path.join(chunkData, String(number))
       const args = ['chunk', '--data', data, '--master', master.listen]
-      daemons.push(await startDaemon(`chunkserver-${number}`, args, profile))
+      daemons.push(await startDaemon(`chunkserver-${number}`, args, profile, hostOf(number)))
     }
     return { master: master.listen, daemons, stop }
   } catch (error) {
@@ -88,18 +101,30 @@ export async function startCluster(options: {
 
 export function startMaster(
   data: string,
-  options: { readonly profile?: string | undefined; readonly args?: readonly string[] } = {},
+  options: {
+    readonly profile?: string | undefined
+    readonly args?: readonly string[]
+    readonly place?: Place
+  } = {},
 ): Promise<Daemon> {
-  return startDaemon('master', ['master', '--data', data, ...(options.args ?? [])], options.profile)
+  const args = ['master', '--data', data, ...(options.args ?? [])]
+  return startDaemon('master', args, options.profile, options.place ?? here)
 }
 
-async function startDaemon(id: string, args: readonly string[], profile: string | undefined): Promise<Daemon> {
+async function startDaemon(
+  id: string,
+  args: readonly string[],
+  profile: string | undefined,
+  place: Place,
+): Promise<Daemon> {
   const program = path.join(dist, 'dfsd.js')
   if (!fs.existsSync(program)) throw new Error(`${program} is missing: npm run build`)
-  const ports = ['--listen', '127.0.0.1:0', '--http', '127.0.0.1:0']
+  const ports = ['--listen', `${place.address}:0`, '--http', '127.0.0.1:0']
   const startMs = performance.now()
+  const node = [process.execPath, ...nodeArguments(profile), program, ...args, ...ports, '--stop-with-stdin']
+  const [command = '', ...rest] = [...place.prefix, ...node]
   const child = endWithUs(
-    execa(process.execPath, [...nodeArguments(profile), program, ...args, ...ports, '--stop-with-stdin'], {
+    execa(command, rest, {
       stdin: 'pipe',
       stdout: 'pipe',
       stderr: 'inherit',
