@@ -66,6 +66,7 @@ export interface MasterLinkOptions {
 export class MasterLink {
   readonly #options: MasterLinkOptions
   readonly #news = new DirectoryNews()
+  #told = { bytesRead: 0, bytesWritten: 0 }
   #connection: Connection | undefined
   #master: Address | undefined
   #isJoined = false
@@ -181,6 +182,14 @@ export class MasterLink {
     }
   }
 
+  /** Bytes read and written since the last heartbeat. What a lost one carried is not told again: it is for people. */
+  #traffic(): { readBytes: number; writtenBytes: number } {
+    const { bytesRead, bytesWritten } = this.#options.counters
+    const { bytesRead: readBefore, bytesWritten: writtenBefore } = this.#told
+    this.#told = { bytesRead, bytesWritten }
+    return { readBytes: bytesRead - readBefore, writtenBytes: bytesWritten - writtenBefore }
+  }
+
   /** @returns the interval to the next heartbeat */
   async #beat(connection: Connection, heartbeatMs: number): Promise<number> {
     const { io, inventory, orders, guard, counters } = this.#options
@@ -192,6 +201,7 @@ export class MasterLink {
       ...this.#options.load(),
       changes,
       replicaSum: inventory.sum,
+      ...this.#traffic(),
     })
     const sentMs = io.clock.nowMs()
     const timeoutMs = Math.max(HEARTBEAT_MS_MIN, INTERVALS_MAX * heartbeatMs)

@@ -86,6 +86,10 @@ export const dfsVerbs: VerbTable<DfsContext> = {
     describe: 'how evenly the disks are filled; what is, or would be, moved',
     load: async () => (await import('./verbs/balance.ts')).adminBalance,
   },
+  'admin top': {
+    describe: 'what the cluster does just now: requests, busiest servers, repair',
+    load: async () => (await import('./verbs/top.ts')).adminTop,
+  },
   'admin scrub': {
     describe: 'check every replica of a server (or all) now',
     load: async () => (await import('./verbs/admin.ts')).adminScrub,

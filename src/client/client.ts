@@ -521,6 +521,11 @@ export class Client {
     return (await this.#ask('balance', { isPlan }, options)).document
   }
 
+  /** Counters of the master and of its chunkservers at this moment. The document of `admin top --json`, before rates are made of it. */
+  async top(options: CallOptions = {}): Promise<unknown> {
+    return (await this.#ask('top', {}, options)).document
+  }
+
   /** Connects to the chunkserver at `host:port` from here. @returns ms it took. Errors: UNAVAILABLE, TIMEOUT, WRONG_CLUSTER, WRONG_ROLE. */
   async reach(address: string, options: CallOptions & { readonly timeoutMs: number }): Promise<number> {
     const { clock } = this.#core.io

@@ -115,11 +115,17 @@ export class Balancer {
     if (plans.length > 0) this.#begunMs = nowMs
   }
 
+  /** Moves under way, their rate of late, and all since the start. */
+  rates() {
+    const { copies: moves, bytes } = this.#moved
+    return { inFlight: this.#copies.countFor('balance'), bytesPerSecond: this.#rate.perSecond, moves, bytes }
+  }
+
   /** For the operator. `fullness` and what is compared with it: parts of the room for chunks, 0 .. 1. */
   facts() {
     const nowMs = this.#context.clock.nowMs()
     const levels = this.#levels(nowMs)
-    const bytesPerSecond = this.#rate.perSecond
+    const { inFlight, bytesPerSecond } = this.rates()
     const { bytesToMove } = levels
     const state = this.#state(nowMs)
     const isMoving = state === 'levelling' && bytesPerSecond > 0
@@ -131,7 +137,7 @@ export class Balancer {
       beginSpread: BEGIN_SPREAD,
       endSpread: END_SPREAD,
       bytesToMove,
-      inFlight: this.#copies.countFor('balance'),
+      inFlight,
       bytesPerSecond,
       rateLimit: this.#context.limits.balanceBytesPerSecond,
       /** Null: nothing is being levelled, or nothing was moved of late. */

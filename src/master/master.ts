@@ -177,20 +177,24 @@ export class Master {
   /** The handlers of every message that a master takes. */
   handlers(numberOf: (connection: Connection) => number): RpcHandlers {
     const census = new CensusTaker(this.context)
+    const requests = new Map<MessageName, { count: number }>()
     const all = {
       ...namespaceHandlers,
       ...fileHandlers,
-      ...operatorHandlers(this.repairer),
+      ...operatorHandlers(this.repairer, requests),
       ...chunkserverHandlers(this.#replicas, this.repairer),
       ...reportHandlers(census, this.#replicas, this.repairer),
     }
     return new Map(
-      Object.entries(all).map(([name, handler]) =>
-        answering(name as MessageName, (request, connection) => {
+      Object.entries(all).map(([name, handler]) => {
+        const asked = { count: 0 }
+        requests.set(name as MessageName, asked)
+        return answering(name as MessageName, (request, connection) => {
+          asked.count++
           const asker = { connection: numberOf(connection), remote: connection.remote.host }
           return (handler as Handler<MessageName>)(this.context, request as never, asker)
-        }),
-      ),
+        })
+      }),
     )
   }
 

@@ -216,6 +216,7 @@ export class MasterNode {
   metrics(): Readonly<Record<string, number>> {
     const { state, servers, clock, sealer } = this.#master.context
     const repair = this.#master.repairer.facts()
+    const balance = this.#master.repairer.balancer.rates()
     const waiting = Object.values(repair.queue).reduce((total, chunks) => total + chunks, 0)
     const live = servers.all().filter((server) => servers.liveness(server, clock.nowMs()) === 'live').length
     return {
@@ -237,6 +238,10 @@ export class MasterNode {
       repairBytesPerSecond: repair.bytesPerSecond,
       repairCopiesTotal: repair.copied.copies,
       repairBytesTotal: repair.copied.bytes,
+      balanceMoving: balance.inFlight,
+      balanceBytesPerSecond: balance.bytesPerSecond,
+      balanceMovesTotal: balance.moves,
+      balanceBytesTotal: balance.bytes,
       serversLive: live,
       serversKnown: state.serverTable.size,
       connections: this.#connections.size,

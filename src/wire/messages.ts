@@ -746,6 +746,9 @@ export const Message = {
       hasDirectories: added(boolean, true),
       /** Sum of all replicas here, once the master has `changes` (replica-sum.ts); undefined: more changes wait. */
       replicaSum: optional(integer(0, 2 ** 48 - 1)),
+      /** Chunk bytes read from and written to its disks since the heartbeat before. */
+      readBytes: added(uint, 0),
+      writtenBytes: added(uint, 0),
     }),
     reply: struct({
       heartbeatMs: integer(1),

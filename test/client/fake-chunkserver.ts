@@ -174,6 +174,8 @@ export class FakeChunkserver {
             changes,
             hasDirectories: true,
             replicaSum: undefined,
+            readBytes: 0,
+            writtenBytes: 0,
           },
           { timeoutMs: 1000 },
         )

@@ -114,6 +114,50 @@ test('a drain is told, explained and taken back', async () => {
   assert.is((await cluster.run(['admin', 'servers', 'blow-up', 'cs-1'])).code, 2)
 })
 
+test('balance shows every disk; a plan moves nothing; on, off and the rate are taken', async () => {
+  interface Balance {
+    on: boolean
+    state: string
+    rateLimit: number
+    disks: { server: string; fullness: number }[]
+  }
+  const { on, disks } = await cluster.json<Balance>('admin', 'balance')
+  assert.ok(on && disks.length === 3 && disks.every(({ fullness }) => fullness >= 0 && fullness <= 1))
+  assert.match(await cluster.dfs('admin', 'balance', 'off', '--rate', '5MiB'), /^off: nothing is moved.*\n.*10\.0 %/)
+  const off = await cluster.json<Balance>('admin', 'balance')
+  assert.is(off.state, 'off')
+  assert.is(off.rateLimit, 5 * MiB)
+  assert.match(await cluster.dfs('admin', 'balance', '--plan'), /nothing would be moved|moves/)
+  assert.ok((await cluster.json<Balance>('admin', 'balance', 'on')).on)
+  assert.is((await cluster.run(['admin', 'balance', 'sideways'])).code, 2)
+})
+
+test('the limits of repair can be changed while it runs', async () => {
+  const limits = async (...args: string[]) =>
+    (await cluster.json<{ limits: { bytesPerSecond: number; perServer: number } }>('admin', 'repair', ...args)).limits
+  const before = await limits()
+  assert.equal(await limits('--rate', '1MiB', '--per-server', '2'), { bytesPerSecond: MiB, perServer: 2 })
+  assert.match(await cluster.dfs('admin', 'repair'), /at most 1\.0 MiB\/s \(last copies apart\), 2 copies to a server/)
+  assert.is((await cluster.run(['admin', 'repair', '--per-server', '0'])).code, 2)
+  await limits('--rate', String(before.bytesPerSecond), '--per-server', String(before.perServer))
+})
+
+test('top names requests and servers, once for a script, and as often as it is told', async () => {
+  interface Top {
+    requests: { name: string; perSecond: number; total: number }[]
+    servers: { id: string; readBytesPerSecond: number }[]
+  }
+  const looking = cluster.json<Top>('admin', 'top', '--interval', '2s')
+  for (let i = 0; i < 3; i++) await cluster.dfs('cat', '/d/big')
+  const { requests, servers } = await looking
+  assert.is(servers.length, 3)
+  assert.ok(requests.some(({ name, perSecond, total }) => name === 'openForRead' && total > 0 && perSecond >= 0))
+  assert.ok(requests.some(({ name, perSecond }) => name === 'heartbeat' && perSecond > 0))
+  const { out } = await cluster.run(['admin', 'top', '--json', '--count', '2', '--interval', '200ms'])
+  assert.is(out.trim().split('\n').length, 2)
+  assert.match(await cluster.dfs('admin', 'top', '--interval', '200ms'), /requests\/s.*\n.*repair: 0 chunks wait/)
+})
+
 test('setrep -w returns when there are so many, and gives up at its deadline', async () => {
   await cluster.dfs('setrep', '-w', '2', '/d/big')
   await cluster.dfs('setrep', '-w', '-R', '3', '/d')

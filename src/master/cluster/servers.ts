@@ -40,6 +40,9 @@ export interface ServerView {
   /** Pushes and reads under way, as it last said. */
   streams: number
   queuedBytes: number
+  /** Chunk bytes read from and written to its disks since it joined. */
+  readBytes: number
+  writtenBytes: number
   /** The highest log index that a master has ever shown it, as it said when it joined. */
   seenLogIndex: number
   /** Where this master's log ended when it joined. */
@@ -138,6 +141,8 @@ export class Servers {
       hasReported: false,
       streams: 0,
       queuedBytes: 0,
+      readBytes: 0,
+      writtenBytes: 0,
       seenLogIndex: 0,
       joinLogIndex: 0,
       recentPlacements: 0,

@@ -31,8 +31,11 @@ export function chunkserverHandlers(replicas: Replicas, repairer: Repairer) {
       return { server: id, heartbeatMs: context.servers.heartbeatMs, history }
     },
 
-    heartbeat(context, { sequence, directories, hasDirectories, streams, queuedBytes, changes, replicaSum }, asker) {
+    heartbeat(context, request, asker) {
+      const { sequence, directories, hasDirectories, streams, queuedBytes, changes, replicaSum } = request
       const server = serverOf(context, asker)
+      server.readBytes += request.readBytes
+      server.writtenBytes += request.writtenBytes
       context.servers.beat(
         server,
         hasDirectories ? directories : server.directories,

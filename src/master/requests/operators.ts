@@ -1,13 +1,20 @@
 // Requests of operators: checks, what they want of a chunkserver, safe mode by hand, scrubs, limits of copying, balance.
 
 import { DfsError, isDfsError } from '../../base/errors.ts'
-import type { ServerId } from '../../base/ids.ts'
-import { change, type Handlers } from '../context.ts'
+import { formatServer, type ServerId } from '../../base/ids.ts'
+import type { MessageName } from '../../wire/messages.ts'
+import { change, type Handlers, type MasterContext } from '../context.ts'
 import { fsckPage } from '../fsck.ts'
 import type { Repairer } from '../repairer.ts'
 
-export function operatorHandlers({ balancer }: Repairer) {
+/** How many of each message have come since the start. */
+type Requests = ReadonlyMap<MessageName, { readonly count: number }>
+
+export function operatorHandlers(repairer: Repairer, requests: Requests) {
+  const { balancer } = repairer
   return {
+    top: (context) => ({ document: top(context, repairer, requests) }),
+
     fsck: (context, request) => fsckPage(context, request),
 
     setServerIntent: async (context, { by, server, intent, forMs }) => {
@@ -63,4 +70,31 @@ export function operatorHandlers({ balancer }: Repairer) {
 
     balance: async (_context, { isPlan }) => ({ document: isPlan ? await balancer.plan() : balancer.facts() }),
   } satisfies Handlers
+}
+
+/** Counters of this moment: who asks twice knows what happened between. */
+function top(context: MasterContext, repairer: Repairer, requests: Requests): unknown {
+  const { clock, servers, state, proposer, sessionsSeen } = context
+  const nowMs = clock.nowMs()
+  const { queue, inFlight, bytesPerSecond, etaMs } = repairer.facts()
+  return {
+    atMs: nowMs,
+    requests: Object.fromEntries([...requests].flatMap(([name, { count }]) => (count > 0 ? [[name, count]] : []))),
+    servers: servers.all().map((server) => ({
+      id: formatServer(server.id),
+      address: server.address,
+      state: servers.liveness(server, nowMs),
+      streams: server.streams,
+      queuedBytes: server.queuedBytes,
+      readBytes: server.readBytes,
+      writtenBytes: server.writtenBytes,
+    })),
+    repair: { waiting: queue.none + queue.one + queue.two + queue.more, inFlight, bytesPerSecond, etaMs },
+    balance: repairer.balancer.rates(),
+    files: state.fileCount,
+    chunks: state.chunkCount,
+    sessions: sessionsSeen.size,
+    pendingChanges: proposer.pendingCount,
+    logIndex: state.lastIndex,
+  }
 }
