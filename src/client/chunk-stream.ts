@@ -46,7 +46,7 @@ export class ChunkStream {
   readonly #inode: InodeId
   readonly #patience: Patience
   readonly #waiters: Waiters
-  readonly #placed = new Placed(KEPT_BYTES)
+  readonly #placed = new Placed(KEPT_BYTES, (piece) => this.#release(piece))
   readonly #avoid = new Map<ServerId, number>()
   #pending: Piece[] = []
   #current: ChunkRun | undefined
@@ -56,6 +56,7 @@ export class ChunkStream {
   #isAllocating = false
   #recoveries = 0
   #failuresInRow = 0
+  #hasMetFault = false
   #unackedBytes = 0
   #heldBytes = 0
   /** File offset up to which pieces were ever acknowledged: only what is beyond is progress. */
@@ -283,6 +284,7 @@ export class ChunkStream {
       this.#finishIfDurable(run)
     },
     onFault: (run, fault) => {
+      this.#hasMetFault = true
       if (this.#isOver) return
       // A chain's own patience may have used up ours; only a fault that follows another without anything between counts.
       if (this.#failuresInRow === 0) this.#patience.progress()
@@ -298,6 +300,12 @@ export class ChunkStream {
       // What was not sent yet need not wait for the seal.
       this.#pump()
     },
+  }
+
+  /** After a fault a connection that was left may still be sending bytes which meanwhile lie in another chunk: then nothing is released. */
+  #release(piece: Piece): void {
+    if (this.#hasMetFault) return
+    for (const release of piece.releases) release()
   }
 
   #place(piece: Piece, handle: ChunkHandle, chunkOffset: number): void {

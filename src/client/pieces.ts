@@ -15,6 +15,8 @@ export interface Piece {
   readonly slices: readonly Uint8Array[]
   /** CRC32 of the bytes. */
   readonly crc: number
+  /** To be called when the bytes will not be needed again, if ever: their owner may then change them. */
+  readonly releases: readonly (() => void)[]
 }
 
 export class PieceCutter {
@@ -22,6 +24,7 @@ export class PieceCutter {
   pieceBytes: number
   #offset: number
   #slices: Uint8Array[] = []
+  #releases: (() => void)[] = []
   #length = 0
   #crc = 0
 
@@ -36,14 +39,27 @@ export class PieceCutter {
     return this.#length
   }
 
-  /** Takes bytes, which belong to the cutter from now on. @returns the pieces that are full */
-  push(bytes: Uint8Array): Piece[] {
+  /**
+   * Takes bytes, which belong to the cutter from now on.
+   *
+   * @param onReleased  called once when all pieces with a part of them were released
+   * @returns the pieces that are full
+   */
+  push(bytes: Uint8Array, onReleased?: () => void): Piece[] {
     const full: Piece[] = []
+    let parts = 0
+    const release = () => {
+      if (--parts === 0) onReleased?.()
+    }
     for (let at = 0; at < bytes.length; ) {
       const start = this.#offset + this.#length
       const room = this.pieceBytes - (start % this.pieceBytes)
       const slice = at === 0 && bytes.length <= room ? bytes : bytes.subarray(at, at + room)
       this.#slices.push(slice)
+      if (onReleased !== undefined) {
+        parts++
+        this.#releases.push(release)
+      }
       this.#crc = crc32(slice, this.#crc)
       this.#length += slice.length
       at += slice.length
@@ -58,16 +74,23 @@ export class PieceCutter {
   }
 
   #cut(): Piece {
-    const piece = { offset: this.#offset, length: this.#length, slices: this.#slices, crc: this.#crc }
+    const piece = {
+      offset: this.#offset,
+      length: this.#length,
+      slices: this.#slices,
+      crc: this.#crc,
+      releases: this.#releases,
+    }
     this.#offset += this.#length
     this.#slices = []
+    this.#releases = []
     this.#length = 0
     this.#crc = 0
     return piece
   }
 }
 
-/** The piece's first `length` bytes (1 .. length - 1) and the rest, as pieces of their own. */
+/** The piece's first `length` bytes (1 .. length - 1) and the rest, as pieces of their own, which release nothing. */
 export function splitPiece(piece: Piece, length: number): [Piece, Piece] {
   assert(length > 0 && length < piece.length, 'nothing to split off')
   const head: Uint8Array[] = []
@@ -80,8 +103,8 @@ export function splitPiece(piece: Piece, length: number): [Piece, Piece] {
     at += slice.length
   }
   return [
-    { offset: piece.offset, length, slices: head, crc: crcOf(head) },
-    { offset: piece.offset + length, length: piece.length - length, slices: tail, crc: crcOf(tail) },
+    { offset: piece.offset, length, slices: head, crc: crcOf(head), releases: [] },
+    { offset: piece.offset + length, length: piece.length - length, slices: tail, crc: crcOf(tail), releases: [] },
   ]
 }
 

@@ -3,6 +3,8 @@
 // The last of the bytes are kept although they are durable: should the log, against expectation, say that a chunk is
 // shorter, they are sent again. What is no longer kept is merged with its neighbour, so a long file costs one entry a
 // chunk.
+//
+// Invariant: a piece is told to `onGone` once, when it is neither kept nor given back any more.
 
 import { assert } from '../base/assert.ts'
 import type { ChunkHandle } from '../base/ids.ts'
@@ -24,12 +26,14 @@ interface Entry {
 
 export class Placed {
   readonly #keptBytesMax: number
+  readonly #onGone: (piece: Piece) => void
   #entries: Entry[] = []
   #kept: Entry[] = []
   #keptBytes = 0
 
-  constructor(keptBytesMax: number) {
+  constructor(keptBytesMax: number, onGone: (piece: Piece) => void) {
     this.#keptBytesMax = keptBytesMax
+    this.#onGone = onGone
   }
 
   add(piece: Piece, handle: ChunkHandle, chunkOffset: number): void {
@@ -84,12 +88,16 @@ export class Placed {
     const gone = new Set(this.#entries.splice(0, count))
     this.#kept = this.#kept.filter((entry) => !gone.has(entry))
     this.#keptBytes = this.#kept.reduce((sum, entry) => sum + entry.length, 0)
+    for (const { piece } of gone) if (piece !== undefined) this.#onGone(piece)
   }
 
   #letGo(): void {
     const entry = this.#kept.shift()
     if (entry === undefined) return
-    this.#keptBytes -= entry.piece?.length ?? 0
+    if (entry.piece !== undefined) {
+      this.#keptBytes -= entry.piece.length
+      this.#onGone(entry.piece)
+    }
     entry.piece = undefined
     const index = this.#entries.indexOf(entry)
     const before = this.#entries[index - 1]

@@ -89,21 +89,24 @@ export class Writer {
   }
 
   /**
-   * Takes bytes, which belong to the writer from now on: they are not copied and must not be changed, ever (a change
-   * shows as a failed checksum, not as wrong bytes). Resolves when there is room for more; waiting for it is how a fast
-   * source is slowed down. A fault rejects this or a later call, and every one after.
+   * Takes bytes, which belong to the writer from now on: they are not copied and must not be changed (a change shows as
+   * a failed checksum, not as wrong bytes) until `onReleased`. Resolves when there is room for more; waiting for it is
+   * how a fast source is slowed down. A fault rejects this or a later call, and every one after.
+   *
+   * @param onReleased  called at most once, when the bytes are the caller's again; never after a fault, and not for those
+   *                    of a small file: count on it for reuse only
    *
    * Errors: ALREADY_EXISTS, NOT_FOUND, NO_SERVERS, FILE_REMOVED, DATA_LOST, TIMEOUT, ABORTED and others of the masters.
    */
-  write(bytes: Uint8Array): Promise<void> {
+  write(bytes: Uint8Array, onReleased?: () => void): Promise<void> {
     if (this.#fault !== undefined) return Promise.reject(this.#fault)
     if (this.#isClosing) return Promise.reject(closed(this.path))
     this.#bytesWritten += bytes.length
-    if (this.#busy !== undefined) return this.#queue(() => this.#take(bytes))
+    if (this.#busy !== undefined) return this.#queue(() => this.#take(bytes, onReleased))
     // The caller's own time between two calls is not the cluster's.
     this.#patience.progress()
     try {
-      const waits = this.#take(bytes)
+      const waits = this.#take(bytes, onReleased)
       return waits === undefined ? DONE : this.#queue(() => waits)
     } catch (error) {
       return Promise.reject(this.#failed(error))
@@ -210,11 +213,11 @@ export class Writer {
   }
 
   /** @returns what to wait for before more is taken, or nothing */
-  #take(bytes: Uint8Array): Promise<void> | undefined {
+  #take(bytes: Uint8Array, onReleased: (() => void) | undefined): Promise<void> | undefined {
     if (bytes.length === 0) return undefined
     const stream = this.#stream
     if (stream !== undefined) {
-      this.#push(stream, bytes)
+      this.#push(stream, bytes, onReleased)
       return stream.hasRoom ? undefined : stream.room()
     }
     this.#small.push(bytes)
@@ -261,9 +264,9 @@ export class Writer {
     await this.#stream.room()
   }
 
-  #push(stream: ChunkStream, bytes: Uint8Array): void {
+  #push(stream: ChunkStream, bytes: Uint8Array, onReleased?: () => void): void {
     this.#cutter.pieceBytes = stream.pieceBytes
-    for (const piece of this.#cutter.push(bytes)) stream.push(piece)
+    for (const piece of this.#cutter.push(bytes, onReleased)) stream.push(piece)
   }
 
   async #flush(isLast: boolean): Promise<void> {

@@ -137,9 +137,10 @@ test('a stream is cut into the same bytes, at multiples of the piece size, with 
 })
 
 test('what was placed comes back as extents in file order, merged; what a seal cut comes back as pieces', () => {
-  const piece = (offset: number, length = 10): Piece => ({ offset, length, slices: [], crc: 0 })
+  const piece = (offset: number, length = 10): Piece => ({ offset, length, slices: [], crc: 0, releases: [] })
   const [a, b] = [1 as ChunkHandle, 2 as ChunkHandle]
-  const placed = new Placed(25)
+  const gone: number[] = []
+  const placed = new Placed(25, ({ offset }) => gone.push(offset))
   placed.add(piece(0), a, 0)
   placed.add(piece(10), a, 10)
   placed.add(piece(30), b, 0)
@@ -154,7 +155,8 @@ test('what was placed comes back as extents in file order, merged; what a seal c
   const cut = placed.takeBeyond(b, 15)
   assert.equal(cut.pieces.map(({ offset }) => offset).sort(), [20, 40])
   assert.is(cut.lost, undefined)
-  const short = new Placed(10)
+  assert.equal(gone, [0, 10, 30], 'what was given back is not gone')
+  const short = new Placed(10, () => {})
   for (let at = 0; at < 50; at += 10) short.add(piece(at), a, at)
   assert.equal(short.takeBeyond(a, 5).lost, { offset: 5, length: 40 })
   placed.add(piece(50), b, 30)
@@ -163,6 +165,23 @@ test('what was placed comes back as extents in file order, merged; what a seal c
     placed.extents().reduce((sum, extent) => sum + extent.length, 0),
     20,
   )
+})
+
+test('bytes are released when every piece with a part of them is, once', () => {
+  const cutter = new PieceCutter(100, 0)
+  const released: string[] = []
+  const [first, second] = cutter.push(Buffer.alloc(250), () => released.push('a'))
+  const [third] = cutter.push(Buffer.alloc(60), () => released.push('b'))
+  const last = cutter.flush()
+  const release = (piece: Piece | undefined) => {
+    for (const one of piece!.releases) one()
+  }
+  for (const piece of [third, first]) release(piece)
+  assert.equal(released, [])
+  release(second)
+  assert.equal(released, ['a'])
+  release(last)
+  assert.equal(released, ['a', 'b'])
 })
 
 test('a session never has more numbers open than the master keeps answers for, and its floor follows the oldest', async () => {

@@ -50,6 +50,40 @@ test('any server of the chain may be stopped in the middle of a write', async ()
   }
 })
 
+test('buffers that were released may be filled again at once, also when servers fail later', async () => {
+  for (const victim of [undefined, 0, 1, 2]) {
+    await withCluster(45, async ({ client, world, servers }) => {
+      const free: Buffer[] = []
+      let reusedCount = 0
+      let releasedAfterFault = 0
+      let isFaulty = false
+      let crc = 0
+      const writer = client.createWriter('/file')
+      const bytesMax = 96 * MiB
+      for (let at = 0; at < bytesMax; at += MiB) {
+        let buffer = free.pop()
+        if (buffer !== undefined) reusedCount++
+        buffer ??= Buffer.alloc(MiB)
+        buffer.fill(world.random.bytes(4096))
+        crc = crc32(buffer, crc)
+        const mine = buffer
+        await writer.write(mine, () => {
+          if (isFaulty) releasedAfterFault++
+          mine.fill(0xee) // shows at once where it is still needed
+          free.push(mine)
+        })
+        if (at === bytesMax / 2 && victim !== undefined) servers[victim]!.kill()
+        if (servers.some((server) => (server.counts.get('fence') ?? 0) > 0)) isFaulty = true
+      }
+      await writer.close()
+      assert.ok(reusedCount > (victim === undefined ? 20 : 0), `${reusedCount} buffers were used again`)
+      assert.is(isFaulty, victim !== undefined)
+      assert.is(releasedAfterFault, 0)
+      assert.is(await client.checksum('/file'), crc)
+    })
+  }
+})
+
 test('a server that restarts in the middle takes no more bytes for its open chunk, and the file is whole', async () => {
   await withCluster(
     41,

@@ -5,7 +5,8 @@ import { DfsError } from '../../base/errors.ts'
 import { formatDuration, MiB } from '../../base/units.ts'
 import type { DfsContext } from '../context.ts'
 
-const pieceBytes = 1 * MiB
+/** Of one read of a local file. */
+export const LOCAL_READ_BYTES = 1 * MiB
 const shelfBytesMax = 16 * MiB
 
 /** Buffers of one process that are used again: file after file would else keep the garbage collector busy. */
@@ -52,16 +53,21 @@ export async function readFully(descriptor: number, buffer: Buffer): Promise<Buf
   return buffer.subarray(0, at)
 }
 
-/** The bytes of a local file in buffers of their own, from `offset` on. The file may grow or shrink meanwhile: what is read counts. */
-export async function* readLocalFile(path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
+/**
+ * The bytes of a local file, in buffers of LOCAL_READ_BYTES or the beginning of one. The file may grow or shrink
+ * meanwhile: what is read counts.
+ *
+ * @param shelf  where the buffers come from; new ones when left out
+ */
+export async function* readLocalFile(path: string, signal: AbortSignal, shelf?: BufferShelf): AsyncGenerator<Buffer> {
   const descriptor = await fs.open(path, 'r')
   try {
     for (;;) {
       signal.throwIfAborted()
-      const buffer = Buffer.allocUnsafe(pieceBytes)
-      const { bytesRead } = await fs.read(descriptor, buffer, 0, pieceBytes, null)
+      const buffer = shelf?.take(LOCAL_READ_BYTES) ?? Buffer.allocUnsafe(LOCAL_READ_BYTES)
+      const { bytesRead } = await fs.read(descriptor, buffer, 0, LOCAL_READ_BYTES, null)
       if (bytesRead === 0) return
-      yield bytesRead === pieceBytes ? buffer : buffer.subarray(0, bytesRead)
+      yield bytesRead === LOCAL_READ_BYTES ? buffer : buffer.subarray(0, bytesRead)
     }
   } finally {
     await fs.close(descriptor)

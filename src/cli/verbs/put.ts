@@ -11,7 +11,7 @@ import { SMALL_FILE_BYTES_MAX } from '../../base/limits.ts'
 import type { Client } from '../../client/index.ts'
 import { type DfsContext, defineDfsVerb } from '../context.ts'
 import { UsageError } from '../failure.ts'
-import { BufferShelf, readFully, readLocalFile, readStdin } from './local-source.ts'
+import { BufferShelf, LOCAL_READ_BYTES, readFully, readLocalFile, readStdin } from './local-source.ts'
 import { inodeDefaults } from './owner.ts'
 import { join, trimSlashes } from './rows.ts'
 import { parallelOf, Spread, Transfer, WorkQueue } from './transfer.ts'
@@ -69,7 +69,7 @@ class Put {
   readonly #small: WorkQueue<FileJob>
   readonly #large: WorkQueue<FileJob>
   readonly #branches = new Spread(branchesMax)
-  readonly #buffers = new BufferShelf(SMALL_FILE_BYTES_MAX)
+  readonly #buffers = new BufferShelf(LOCAL_READ_BYTES)
 
   constructor(context: DfsContext, client: Client, transfer: Transfer, values: PutValues) {
     this.#context = context
@@ -182,16 +182,26 @@ class Put {
 
   async #largeFile({ local, target }: FileJob): Promise<void> {
     const stats = this.#values.preserve ? await fs.stat(local) : undefined
-    await this.#stream(target, readLocalFile(local, this.#context.signal), stats)
+    const source = readLocalFile(local, this.#context.signal, this.#buffers)
+    // The last read of a file is a part of its buffer: that one is left to the garbage collector.
+    await this.#stream(target, source, stats, (bytes) => {
+      if (bytes.length === LOCAL_READ_BYTES) this.#buffers.give(bytes)
+    })
   }
 
-  async #stream(target: string, source: AsyncIterable<Buffer>, stats?: fs.Stats): Promise<void> {
+  /** @param give  takes back what came from the source, when nobody holds it any more */
+  async #stream(
+    target: string,
+    source: AsyncIterable<Buffer>,
+    stats?: fs.Stats,
+    give?: (bytes: Buffer) => void,
+  ): Promise<void> {
     const { signal } = this.#context
     const options = { ...this.#inode(stats), overwrite: this.#values.force, signal }
     const writer = this.#client.createWriter(target, options)
     try {
       for await (const bytes of source) {
-        await writer.write(bytes)
+        await writer.write(bytes, give && (() => give(bytes)))
         this.#transfer.moved(bytes.length)
       }
       await writer.close()
