@@ -90,6 +90,10 @@ export const dfsVerbs: VerbTable<DfsContext> = {
     describe: 'what the cluster does just now: requests, busiest servers, repair',
     load: async () => (await import('./verbs/top.ts')).adminTop,
   },
+  'admin compact': {
+    describe: 'dead space in chunks and files in many pieces: how much, and begin to mend it now',
+    load: async () => (await import('./verbs/compact.ts')).adminCompact,
+  },
   'admin scrub': {
     describe: 'check every replica of a server (or all) now',
     load: async () => (await import('./verbs/admin.ts')).adminScrub,

@@ -498,6 +498,11 @@ export class Client {
     return this.#ask('safeMode', { action }, options)
   }
 
+  /** Has the master look for dead space and for files in many pieces now; answers at once, `report` says what comes of it. */
+  async compact(options: CallOptions = {}): Promise<void> {
+    await this.#ask('compact', {}, options)
+  }
+
   /** Makes one chunkserver (all, when left out) check every replica it holds, now. Errors: NOT_FOUND. */
   scrub(server?: ServerId, options: CallOptions = {}): Promise<ReplyOf<'scrub'>> {
     return this.#ask('scrub', { server }, options)

@@ -45,7 +45,7 @@ export interface MasterContext {
   /** The log disk is close to full: only removals enter. */
   isReadOnly(): boolean
   /** Sends a request over the connection that the chunkserver opened; UNAVAILABLE when there is none. */
-  ask<K extends 'fence' | 'digestAt' | 'seal' | 'scrubNow' | 'clone'>(
+  ask<K extends 'fence' | 'digestAt' | 'seal' | 'scrubNow' | 'clone' | 'gather'>(
     server: ServerId,
     name: K,
     request: RequestOf<K>,

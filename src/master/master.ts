@@ -18,6 +18,7 @@ import { CensusTaker } from './census.ts'
 import { Attention } from './cluster/attention.ts'
 import { Locations } from './cluster/locations.ts'
 import { Servers } from './cluster/servers.ts'
+import { Compactor } from './compactor.ts'
 import { change, type Handler, type MasterContext, replyNumber } from './context.ts'
 import { FileTails } from './file-tails.ts'
 import { checkHistory, historyOf } from './history.ts'
@@ -28,6 +29,7 @@ import { type ProposalLog, Proposer } from './proposer.ts'
 import { Repairer } from './repairer.ts'
 import { Replicas } from './replicas.ts'
 import { chunkserverHandlers } from './requests/chunkservers.ts'
+import { compactionHandlers } from './requests/compaction.ts'
 import { fileHandlers } from './requests/files.ts'
 import { namespaceHandlers } from './requests/namespace.ts'
 import { operatorHandlers } from './requests/operators.ts'
@@ -58,6 +60,7 @@ export class Master {
   readonly proposer: Proposer
   readonly context: MasterContext
   readonly repairer: Repairer
+  readonly compactor: Compactor
   readonly #replicas: Replicas
   readonly #startMs: number
   readonly #state: MetadataState
@@ -145,6 +148,7 @@ export class Master {
     }
     this.#replicas = new Replicas(this.context)
     this.repairer = new Repairer(this.context, this.#replicas)
+    this.compactor = new Compactor(this.context, this.#replicas, () => this.repairer.facts().inFlight)
   }
 
   /** The state is whole and the log takes records: what was begun is ended, what was open is known, upkeep runs. */
@@ -159,11 +163,13 @@ export class Master {
       if (chunk?.shared && chunk.inode === 0) packing.adopt(chunk.goal || this.#state.goal, { handle, members })
     }
     this.#upkeep = new Upkeep(this.context, this.#replicas)
+    this.compactor.start()
   }
 
   stop(error: DfsError): void {
     this.#upkeep?.stop()
     this.repairer.stop()
+    this.compactor.stop()
     this.context.sealer.stop()
     this.proposer.failed(error)
   }
@@ -182,8 +188,9 @@ export class Master {
       ...namespaceHandlers,
       ...fileHandlers,
       ...operatorHandlers(this.repairer, requests),
+      ...compactionHandlers(this.compactor),
       ...chunkserverHandlers(this.#replicas, this.repairer),
-      ...reportHandlers(census, this.#replicas, this.repairer),
+      ...reportHandlers(census, this.#replicas, this.repairer, this.compactor),
     }
     return new Map(
       Object.entries(all).map(([name, handler]) => {

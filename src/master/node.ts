@@ -217,6 +217,7 @@ export class MasterNode {
     const { state, servers, clock, sealer } = this.#master.context
     const repair = this.#master.repairer.facts()
     const balance = this.#master.repairer.balancer.rates()
+    const compaction = this.#master.compactor.facts()
     const waiting = Object.values(repair.queue).reduce((total, chunks) => total + chunks, 0)
     const live = servers.all().filter((server) => servers.liveness(server, clock.nowMs()) === 'live').length
     return {
@@ -242,6 +243,10 @@ export class MasterNode {
       balanceBytesPerSecond: balance.bytesPerSecond,
       balanceMovesTotal: balance.moves,
       balanceBytesTotal: balance.bytes,
+      compactionWaitingBytes: compaction.waitingBytes,
+      compactionChunksTotal: compaction.madeChunks,
+      compactionBytesTotal: compaction.movedBytes,
+      compactionFailuresTotal: compaction.failures,
       serversLive: live,
       serversKnown: state.serverTable.size,
       connections: this.#connections.size,

@@ -63,6 +63,11 @@ export class Replicas {
       locations.delete(handle, directory)
       return
     }
+    if (state.reserved?.handle === handle) {
+      // Being gathered: nothing names it yet, so nobody reads it; where it is has to be known if it is given up.
+      locations.set(handle, directory, 'different')
+      return
+    }
     const verdict = judgeReplica(handle, state, this.mayDelete)
     if (verdict === 'delete') this.#order(server.id, orderOf('delete', facts))
     if (verdict === 'quarantine') this.#quarantine(server, facts)

@@ -4,7 +4,7 @@
 import { isDfsError } from '../base/errors.ts'
 import type { ChunkHandle, SessionId } from '../base/ids.ts'
 import { SESSION_SILENCE_MS } from '../base/limits.ts'
-import { MINUTE_MS, SECOND_MS } from '../base/units.ts'
+import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../base/units.ts'
 import type { Timer } from '../io/clock.ts'
 import type { MasterContext } from './context.ts'
 import { TAIL_IDLE_MS } from './file-tails.ts'
@@ -24,6 +24,11 @@ const ENDINGS_MAX = 64
  * good reason to avoid some, and would only begin another like it.
  */
 const UNDERPLACED_MS = 15 * SECOND_MS
+/**
+ * A packing chunk is sealed at this age, full or not: what is dead in it comes back only then, and what lives in it is
+ * repaired only then.
+ */
+const PACKING_MS = HOUR_MS
 const FULL_REPORT_EVERY_MS = 10 * MINUTE_MS
 /** A cluster where nothing moves still writes its time down, so that expiries survive restarts. */
 const TIME_RECORD_EVERY_MS = 10 * MINUTE_MS
@@ -109,6 +114,7 @@ export class Upkeep {
     const isTail = chunk.shared && chunk.inode !== 0
     const sinceMs = nowMs - (openedMs.get(handle) ?? nowMs)
     if (isTail && (tails.idleMs(handle) ?? sinceMs) >= TAIL_IDLE_MS) return 'nobody asked for this tail in a long time'
+    if (chunk.shared && !isTail && sinceMs >= PACKING_MS && chunk.references > 0) return 'the packing chunk is old'
     const goal = chunk.goal || state.goal
     if (members.length < goal && placeable >= goal && sinceMs >= UNDERPLACED_MS) return 'a full placement exists now'
     return undefined

@@ -707,6 +707,15 @@ export const Message = {
     request: nothing,
     reply: struct({ document }),
   },
+  compact: {
+    number: 158,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'look for dead space and files in many pieces now, and bring together what is live; answers at once',
+    request: nothing,
+    reply: nothing,
+  },
 
   // Chunkserver to master.
   join: {

@@ -74,6 +74,30 @@ test('fsck of a healthy cluster: HEALTHY, exit code 0; one host is a warning onl
   assert.match(missing.err, /NOT_FOUND/)
 })
 
+test('admin compact: what small files left behind is brought together, and the rest stays as it is', async () => {
+  const tree = path.join(scratchDirectory(), 'many')
+  for (let at = 0; at < 60; at++) fs.outputFileSync(path.join(tree, `f${at}`), patternBytes(8000, at))
+  await cluster.dfs('put', '-r', tree, '/many')
+  const dead = Array.from({ length: 60 }, (_, at) => `/many/f${at}`).filter((_, at) => at % 6 !== 0)
+  await cluster.dfs('rm', '--now', ...dead)
+  const compact = (...args: string[]) =>
+    cluster.json<{ madeChunks: number; movedBytes: number; failures: number }>('admin', 'compact', ...args)
+  let facts = await compact('--now')
+  for (let waited = 0; facts.madeChunks === 0 && waited < 60; waited++) {
+    await new Promise((resolve) => setTimeout(resolve, 250))
+    facts = await compact()
+  }
+  assert.is(facts.failures, 0)
+  assert.ok(facts.madeChunks >= 1 && facts.movedBytes >= 80_000, JSON.stringify(facts))
+  assert.match(await cluster.dfs('admin', 'compact'), /KiB of 1\d places were brought together in 1 chunks/)
+  const found = path.join(scratchDirectory(), 'found')
+  await cluster.dfs('get', '-r', '/many', found)
+  for (let at = 0; at < 60; at += 6) {
+    assert.is(Buffer.compare(fs.readFileSync(path.join(found, `f${at}`)), patternBytes(8000, at)), 0)
+  }
+  await cluster.dfs('rm', '-r', '--now', '/many')
+})
+
 test('doctor finds nothing to mend, and names what is only a warning', async () => {
   const { healthy, faults, findings } = await cluster.json<{
     healthy: boolean

@@ -60,6 +60,19 @@ export interface Report {
       readonly bytes: number
     }[]
   }
+  readonly compaction: {
+    readonly doing: string
+    /** '': nothing holds it back. */
+    readonly heldBackBy: string
+    /** Chunks that are mostly dead, and the dead bytes of one replica of each. */
+    readonly waitingChunks: number
+    readonly waitingBytes: number
+    readonly madeChunks: number
+    readonly movedBytes: number
+    /** Places in files whose bytes lie elsewhere now. */
+    readonly switches: number
+    readonly failures: number
+  }
 }
 
 export interface Info {

@@ -114,9 +114,19 @@ function switchOne(state: MetadataState, handle: ChunkHandle, one: ExtentSwitch)
   const row = state.inodes.row(one.inode)
   if (row < 0 || state.inodes.isDirectory(row) || !pointsTo(state, row, one)) return 0
   const length = bytesOf(one.from)
+  for (const extent of one.from) keepGoal(state, handle, extent.handle)
   const edit = spliceEdit(state, row, one.fileOffset, [{ handle, offset: one.offset, length }])
   applyEdit(state, row, edit, 'moved', state.clusterMs)
   return length
+}
+
+/** A goal that was raised while the bytes were copied holds for them in their new place too. */
+function keepGoal({ chunks, changes }: MetadataState, handle: ChunkHandle, old: ChunkHandle): void {
+  const row = chunks.row(handle)
+  const goal = chunks.goal(chunks.row(old))
+  if (goal <= chunks.goal(row)) return
+  chunks.setGoal(row, goal)
+  if (changes.isCollecting) changes.goalChanged.push(handle)
 }
 
 /** Whether the file has, from `fileOffset` on, exactly the bytes `from`; its extents may begin before and end behind. */

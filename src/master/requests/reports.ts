@@ -5,6 +5,7 @@ import type { DirectoryId } from '../../base/ids.ts'
 import { formatServer, HOLE, LINEAGE_COUNT } from '../../base/ids.ts'
 import { VERSION } from '../../base/version.ts'
 import type { CensusTaker } from '../census.ts'
+import type { Compactor } from '../compactor.ts'
 import { change, type Handlers, type MasterContext } from '../context.ts'
 import { isRolledBack } from '../history.ts'
 import { factsOf, fileAt } from '../lookup.ts'
@@ -15,7 +16,7 @@ import type { Replicas } from '../replicas.ts'
 /** Extents that `info` shows at most; a file with more is told so. */
 const INFO_EXTENTS_MAX = 100_000
 
-export function reportHandlers(census: CensusTaker, replicas: Replicas, repairer: Repairer) {
+export function reportHandlers(census: CensusTaker, replicas: Replicas, repairer: Repairer, compactor: Compactor) {
   return {
     clusterInfo: ({ state, clock }) => ({
       clusterId: state.clusterId,
@@ -25,7 +26,7 @@ export function reportHandlers(census: CensusTaker, replicas: Replicas, repairer
       wallMs: Math.max(0, Math.floor(clock.wallMs())),
     }),
 
-    report: async (context) => ({ document: await report(context, census, replicas, repairer) }),
+    report: async (context) => ({ document: await report(context, census, replicas, repairer, compactor) }),
 
     space: async (context) => ({ document: await space(context, census, replicas) }),
 
@@ -61,6 +62,7 @@ async function report(
   census: CensusTaker,
   replicas: Replicas,
   repairer: Repairer,
+  compactor: Compactor,
 ): Promise<unknown> {
   const { state, servers, clock, safeMode, sealer, givenUp } = context
   const counted = await census.take()
@@ -144,6 +146,7 @@ async function report(
       sealing: sealer.count,
       quarantined: replicas.quarantinedCount,
     },
+    compaction: compactor.facts(),
   }
 }
 
