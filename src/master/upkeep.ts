@@ -75,7 +75,10 @@ export class Upkeep {
     this.#replicas.wantReports()
   }
 
-  /** Open chunks that can't go on: a member is lost or restarted, the writers are gone, or more replicas can be had. */
+  /**
+   * Open chunks that can't go on: a member is lost or restarted or damaged, the writers are gone, or more replicas can
+   * be had. What only a writer or reader sees (a full, fenced, slow or unanswering member) they name themselves.
+   */
   #sealOrphans(): void {
     if (newerServer(this.#context)) return
     const { state, sealer } = this.#context
@@ -89,7 +92,7 @@ export class Upkeep {
   }
 
   #reasonToSeal(handle: ChunkHandle, placeable: number): string | undefined {
-    const { state, servers, clock, openedMs, tails } = this.#context
+    const { state, servers, clock, openedMs, tails, locations } = this.#context
     const chunk = state.chunk(handle)
     const members = state.chunkMembers(handle)
     if (!chunk || !members) return undefined
@@ -109,6 +112,9 @@ export class Upkeep {
         return `a disk of cs-${id} failed`
       }
     }
+    // Repair works on sealed chunks only, and a bad block in this one is served by nobody else until then.
+    const damaged = locations.of(handle).find((replica) => replica.state === 'corrupt')
+    if (damaged) return `the replica of cs-${servers.serverOfDirectory(damaged.directory)?.id ?? '?'} has a bad block`
     if (!chunk.shared && (chunk.owner === 0 || !state.sessionKnown(chunk.owner)))
       return 'the session of its writer has ended'
     const isTail = chunk.shared && chunk.inode !== 0

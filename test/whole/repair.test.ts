@@ -235,6 +235,31 @@ test('every replica of every chunk has another bad block: each chunk is whole ag
   })
 })
 
+test('a bad block in an open chunk seals it, and the chunk is whole again', async () => {
+  const world = new SimWorld(9)
+  await world.run(async () => {
+    const { cluster, client } = await store(world, 4)
+    const appender = await client.openAppender('/log', { create: true, sync: true })
+    await appender.append(world.random.bytes(20 * KIB))
+    const { tail } = (await client.info('/log')) as { tail: number }
+    const name = `${tail.toString(16).padStart(14, '0')}.data`
+    const holders = cluster.chunkservers.filter(({ machine }) =>
+      machine.disk.paths().some((path) => path.endsWith(name)),
+    )
+    assert.is(holders.length, 3)
+    const { disk } = holders[1]!.machine
+    disk.flipBit(disk.paths().find((path) => path.endsWith(name))!, 5000, 1)
+    await client.scrub()
+    await world.sleep(2000) // it is found, and told
+    assert.is(((await client.info('/log')) as { tail: number | null }).tail, null)
+    await whole(world, client)
+    assert.is((await client.fsck('/')).corrupt, 0)
+    assert.is(await appender.append(world.random.bytes(100)), 20 * KIB, 'who appends goes on in another')
+    await appender.close()
+    client.close()
+  })
+})
+
 test('a graceful stop is maintenance: nothing is copied while two other replicas can be reached, then what must be', async () => {
   const world = new SimWorld(6)
   await world.run(async () => {
