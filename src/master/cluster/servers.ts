@@ -69,6 +69,8 @@ export interface LivenessSettings {
   readonly deadAfterMs?: number | undefined
 }
 
+/** With a fixed time to death: silent for so many intervals is late. */
+const SUSPECT_INTERVALS = 1.5
 /** A server whose connection broke and doesn't come back in this time is dead. */
 const RETURN_MS = 700
 /** A graceful stop is maintenance for so long; then the server is dead. */
@@ -211,7 +213,9 @@ export class Servers {
     if (deadAfterMs !== undefined) {
       const silentMs = nowMs - server.lastContactMs
       if (silentMs > deadAfterMs) return 'dead'
-      return server.connection === undefined || silentMs > deadAfterMs / 2 ? 'suspect' : 'live'
+      // One that beats on time is no suspect, however close the two settings are.
+      const suspectAfterMs = Math.max(deadAfterMs / 2, SUSPECT_INTERVALS * this.heartbeatMs)
+      return server.connection === undefined || silentMs > suspectAfterMs ? 'suspect' : 'live'
     }
     if (server.connection === undefined) {
       return nowMs - (server.disconnectedMs ?? nowMs) > RETURN_MS ? 'dead' : 'suspect'

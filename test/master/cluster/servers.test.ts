@@ -37,6 +37,14 @@ test('liveness goes from live over suspect to dead as silence grows, and back wi
   assert.is(servers.liveness(server, 10_003), 'live')
 })
 
+test('a server that beats on time is no suspect, however soon after that it counts as dead', () => {
+  const servers = new Servers({ heartbeatMs: 2000, deadAfterMs: 3500 })
+  const server = servers.join(id, facts(), 1, 0)
+  assert.is(servers.liveness(server, 2100), 'live')
+  assert.is(servers.liveness(server, 3100), 'suspect')
+  assert.is(servers.liveness(server, 3501), 'dead')
+})
+
 test('a broken connection makes a server suspect at once, and dead when it does not come back', () => {
   const servers = new Servers({ deadAfterMs: 10_000 })
   const server = servers.join(id, facts(), 1, 0)

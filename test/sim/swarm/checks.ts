@@ -14,6 +14,7 @@ import { Violation } from './violation.ts'
 
 /** Full redundancy, from the last mending on: with copies, scrubs and all waits that are there for a reason. */
 const CONVERGENCE_MS = 180_000
+const HEARTBEAT_MS_MAX = 2500
 const SETTLE_MS = 60_000
 /** Longer than any deadline of what a part was still waiting for when it was stopped. */
 const STOPPED_MS = 30_000
@@ -42,6 +43,8 @@ export async function checkConvergence(world: SimWorld, client: Client, cluster:
     refused.length > 0 ? 1 : CONVERGENCE_MS,
     100,
   )
+  // What was found goes to the master with the next heartbeat.
+  await world.sleep(HEARTBEAT_MS_MAX)
   for (;;) {
     const { status, corrupt, problems } = await client.fsck('/')
     const { repair } = (await client.report()) as { repair: RepairFacts }
