@@ -31,7 +31,7 @@ import { type Proof, Replica } from './replica.ts'
 export const CLONES_AT_ONCE = 4
 const WAITING_MAX = 64
 const READS_AT_ONCE = 4
-const BURST_BYTES = 4 * MiB
+const BURST_BYTES = MiB
 /** Entries in one answer to `recordIndex`. */
 const ENTRIES_PER_PAGE = RECORD_INDEX_BYTES_MAX / 2 / ENTRY_BYTES
 

@@ -1,0 +1,110 @@
+// What ends an open chunk (DESIGN §2, §5): whatever keeps a member from taking bytes seals it, what was acknowledged stays
+// readable, and nothing is acknowledged in it afterwards. Deaths, restarts, full disks, fences and sessions that end have
+// their tests beside the writers (test/client/write-faults.test.ts, garbage.test.ts); here are the others.
+
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import type { Client } from '../../src/client/client.ts'
+import { type SimChunkserver, SimCluster } from '../sim/sim-cluster.ts'
+import { SimWorld } from '../sim/world.ts'
+
+interface InfoChunk {
+  readonly handle: number
+  readonly state: string
+  readonly length: number
+  readonly replicas: readonly { readonly server: string; readonly address: string; readonly state: string }[]
+}
+
+async function inCluster(
+  seed: number,
+  servers: number,
+  main: (cluster: SimCluster, client: Client, world: SimWorld) => Promise<void>,
+): Promise<void> {
+  const world = new SimWorld(seed)
+  await world.run(async () => {
+    const cluster = new SimCluster(world, servers, { chunkBytes: 4 * 1024 * 1024 })
+    await cluster.start()
+    const client = await cluster.client({ timeoutMs: 30_000 })
+    await main(cluster, client, world)
+    client.close()
+  })
+}
+
+async function chunksOf(client: Client, path: string): Promise<readonly InfoChunk[]> {
+  return ((await client.info(path)) as { chunks: InfoChunk[] }).chunks
+}
+
+function serverAt(cluster: SimCluster, address: string): SimChunkserver {
+  return cluster.chunkservers.find(({ machine }) => address.startsWith(`${machine.name}:`))!
+}
+
+function sealsIn(cluster: SimCluster, reason: RegExp): readonly string[] {
+  return cluster.master.machine.log.lines.filter((line) => line.includes('event=seal ') && reason.test(line))
+}
+
+test('a bad block in an open chunk seals it: its writer goes on in another, and repair makes the replica anew', () =>
+  inCluster(1, 4, async (cluster, client, world) => {
+    const writer = client.createWriter('/grows')
+    const [first, second] = [world.random.bytes(300_000), world.random.bytes(300_000)]
+    await writer.write(first)
+    await writer.flush()
+    const [chunk] = await chunksOf(client, '/grows')
+    assert.is(chunk!.state, 'open')
+    const { machine } = serverAt(cluster, chunk!.replicas[1]!.address)
+    const name = `${chunk!.handle.toString(16).padStart(14, '0')}.data`
+    machine.disk.flipBit(machine.disk.paths().find((path) => path.endsWith(name))!, 100_000, 2)
+    await client.scrub()
+    await world.sleep(8000)
+    assert.is(sealsIn(cluster, /bad block/).length, 1)
+    const [sealed] = await chunksOf(client, '/grows')
+    assert.equal([sealed!.state, sealed!.length], ['sealed', 300_000])
+    assert.is(sealed!.replicas.filter(({ state }) => state === 'good').length, 3)
+    await writer.write(second)
+    await writer.close()
+    assert.is(Buffer.compare(await client.readFile('/grows'), Buffer.concat([first, second])), 0)
+  }))
+
+// Goal: P2 and the last sentence of DESIGN §5. Method: one appender goes on all the time; the primary of its tail loses
+// the master, but neither the client nor the other members. What was acknowledged must be in the file, once.
+test('a primary that is cut off from the master acknowledges nothing after the seal, and nothing from before is lost', () =>
+  inCluster(2, 5, async (cluster, client, world) => {
+    const appender = await client.openAppender('/log', { create: true })
+    const acknowledged = new Map<number, number>()
+    let isOver = false
+    const appending = (async () => {
+      for (let number = 0; !isOver; number++) {
+        const record = Buffer.alloc(100)
+        record.writeUInt32LE(number)
+        acknowledged.set(number, await appender.append(record))
+        await world.sleep(20)
+      }
+    })()
+    await world.sleep(2000)
+    const [open] = await chunksOf(client, '/log')
+    const cut = serverAt(cluster, open!.replicas[0]!.address)
+    world.network.partition(cut.machine.name, 'master')
+    const before = acknowledged.size
+    await world.sleep(1500)
+    assert.ok(acknowledged.size > before + 40, 'with the master away from one member writing goes on')
+    await world.sleep(6000)
+    const sealed = (await chunksOf(client, '/log')).find(({ handle }) => handle === open!.handle)
+    assert.is(sealed?.state, 'sealed')
+    const [line] = sealsIn(cluster, / is dead/)
+    assert.ok(line, 'the master sealed it')
+    const atSeal = [...acknowledged.values()].filter((offset) => offset < sealed!.length).length
+    await world.sleep(5000)
+    // The old primary still believes in its lease; every record since has gone to another chunk.
+    assert.is([...acknowledged.values()].filter((offset) => offset < sealed!.length).length, atSeal)
+    assert.ok(acknowledged.size > atSeal + 100)
+    world.network.healFaults()
+    await world.sleep(3000)
+    isOver = true
+    await appending
+    await appender.close()
+    await world.sleep(3000)
+    const bytes = await client.readFile('/log')
+    assert.is(bytes.length, 100 * acknowledged.size)
+    for (const [number, offset] of acknowledged) assert.is(bytes.readUInt32LE(offset), number, `record ${number}`)
+  }))
+
+test.run()
