@@ -192,3 +192,11 @@ export class PieceSums {
     this.#inBlockBytes = 0
   }
 }
+
+const IS_LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1
+
+/** Sums as the wire has them, 4 bytes each; takes `sums` over. */
+export function littleEndian(sums: Uint32Array): Buffer {
+  const bytes = Buffer.from(sums.buffer, sums.byteOffset, sums.byteLength)
+  return IS_LITTLE_ENDIAN ? bytes : bytes.swap32()
+}

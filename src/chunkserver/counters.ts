@@ -9,6 +9,8 @@ export interface Counters {
   appends: number
   batches: number
   reads: number
+  /** Sealed chunks whose files were named to a client on this host. */
+  directOffers: number
   /** Rounds of fdatasync of a chunk's data. */
   syncs: number
   /** Blocks and proofs that did not match. */
@@ -37,6 +39,7 @@ export function newCounters(): Counters {
     appends: 0,
     batches: 0,
     reads: 0,
+    directOffers: 0,
     syncs: 0,
     crcErrors: 0,
     fences: 0,

@@ -17,6 +17,7 @@ import { ChunkStore } from './chunk-store.ts'
 import { Cloner, cloneHandlers } from './cloner.ts'
 import { type Counters, newCounters } from './counters.ts'
 import type { DataDirectory } from './data-directory.ts'
+import { directHandlers } from './direct.ts'
 import { Gatherer, gatherHandlers } from './gatherer.ts'
 import { HistoryGuard } from './history-guard.ts'
 import { Inventory } from './inventory.ts'
@@ -44,6 +45,8 @@ export interface ChunkserverOptions {
   /** Bytes a second that the scrubber checks in each directory; 0 or left out: only when asked. */
   readonly scrubBytesPerSecond?: number
   readonly adoptEmpty?: boolean
+  /** Whether clients on this host may read sealed chunks from the files themselves. True when left out. */
+  readonly directReads?: boolean
   /** This program's version, and its process id, for people. */
   readonly version?: string
   readonly pid?: number
@@ -237,6 +240,7 @@ class Node implements Chunkserver {
       ...cloneHandlers(cloner, this.#store, check),
       ...gatherHandlers(gatherer, check),
       ...scrubHandlers(scrubber),
+      ...directHandlers(this.#store, this.#options.directReads ?? true),
     ])
     this.#scrubber = scrubber
     this.#guard = guard

@@ -15,6 +15,7 @@ import type { ConnectionPool } from '../rpc/pool.ts'
 import type { Handler, Handlers, IncomingRequest } from '../rpc/requests.ts'
 import { Message, type MessageName, type ReplyOf, type RequestOf } from '../wire/messages.ts'
 import { Appender } from './appender.ts'
+import { littleEndian } from './block-sums.ts'
 import { BufferPool } from './buffer-pool.ts'
 import type { ChunkStore } from './chunk-store.ts'
 import { type Flow, Flows } from './flow.ts'
@@ -300,9 +301,7 @@ export class ChunkService {
     const replica = this.#store.get(body.handle)
     replica.checkVersion(body.version)
     const found = await readBlocks(this.#store, this.#reads, replica, body.offset, body.length)
-    const checksums = Buffer.from(found.sums.buffer, found.sums.byteOffset, found.sums.byteLength)
-    if (!IS_LITTLE_ENDIAN) checksums.swap32()
-    const reply = Message.read.reply.encode({ offset: found.offset, checksums })
+    const reply = Message.read.reply.encode({ offset: found.offset, checksums: littleEndian(found.sums) })
     request.reply(reply, [found.bytes], found.crc, () => this.#reads.give(found.buffer))
   }
 
@@ -334,8 +333,6 @@ export class ChunkService {
     this.#guard.check()
   }
 }
-
-const IS_LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1
 
 /** A handler that checks the body's shape and encodes what `action` answers. */
 function handler<K extends MessageName>(

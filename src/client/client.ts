@@ -26,7 +26,7 @@ import { type CallOptions, Patience, TIMEOUT_MS_DEFAULT } from './patience.ts'
 import { Peers } from './peers.ts'
 import { Aborts } from './read-attempt.ts'
 import { Reader, type ReadOptions } from './reader.ts'
-import { ReplicaReader } from './replica-reader.ts'
+import { type ReadCounts, ReplicaReader } from './replica-reader.ts'
 import { dropFault } from './retry.ts'
 import { Sessions } from './session.ts'
 import { type NewFileOptions, putSmall } from './small-files.ts'
@@ -38,6 +38,8 @@ export interface ClientOptions {
   readonly masters: string | readonly string[]
   /** Milliseconds without progress after which a call fails, unless it says otherwise: 30 s. */
   readonly timeoutMs?: number | undefined
+  /** Whether sealed chunks of a chunkserver on this host may be read from its files, checked as any other read: yes. */
+  readonly directReads?: boolean | undefined
   /** How servers name this client in their logs. */
   readonly name?: string | undefined
   /** Where this client is, as `dfsd chunk --zone --rack` says it of servers: nearer replicas are read first. Known by itself on a host that has a chunkserver. */
@@ -125,7 +127,7 @@ export class Client {
     const parts = { lanes: new Lanes(), aborts: new Aborts(), closing: this.#closing.signal }
     this.#core = { io, links, masters, sessions, locations, peers, ...parts }
     this.#packer = new Packer(this.#core)
-    this.#replicas = new ReplicaReader(this.#core)
+    this.#replicas = new ReplicaReader(this.#core, options.directReads ?? true)
   }
 
   /**
@@ -149,8 +151,8 @@ export class Client {
     return this.#cluster!
   }
 
-  /** Reads asked of chunkservers since `connect`, and how many were asked of a second one because the first was slow. */
-  get readCounts(): { readonly reads: number; readonly hedges: number } {
+  /** Reads of this client, since `connect`, by where they went. */
+  get readCounts(): ReadCounts {
     return this.#replicas.counts
   }
 

@@ -56,5 +56,6 @@ export type {
 export { forEachParallel } from './parallel.ts'
 export type { CallOptions } from './patience.ts'
 export type { Range, Reader, ReadOptions } from './reader.ts'
+export type { ReadCounts } from './replica-reader.ts'
 export type { NewFileOptions } from './small-files.ts'
 export type { WriteOptions, Writer } from './writer.ts'

@@ -33,6 +33,8 @@ const PENALTY_MS_MAX = 60 * SECOND_MS
 const SLOW_MS = 1 * SECOND_MS
 /** More than any doubt of the master. */
 const PENALTY_DOUBT = 1000
+/** At most this: on a live server, and it may only not have said yet that it is sealed. */
+export const MILD_DOUBT = 1
 const SLOW_DISTANCE = 10
 
 export const SMALL_READ_BYTES = 64 * KiB
@@ -162,6 +164,12 @@ export class Peers {
     if (peer.penaltyUntilMs > nowMs) return
     peer.penaltyMs = Math.min(PENALTY_MS_MAX, peer.penaltyMs === 0 ? PENALTY_MS : 2 * peer.penaltyMs)
     peer.penaltyUntilMs = nowMs + peer.penaltyMs
+  }
+
+  /** Whether the server at `address` is on this client's host, as far as it is known. */
+  isWithinHost(address: string): boolean {
+    const peer = this.of(address)
+    return peer.isWithinHost || this.#ownHosts.has(peer.host)
   }
 
   isPenalized(address: string): boolean {

@@ -10,7 +10,7 @@ import type { ChunkLocation } from '../wire/messages.ts'
 import type { BlockCheck, WantedRange } from './block-check.ts'
 import type { Core } from './core.ts'
 import type { Hedgeable, Hedging } from './hedging.ts'
-import type { Source } from './peers.ts'
+import { MILD_DOUBT, type Source } from './peers.ts'
 import { ReadAttempt } from './read-attempt.ts'
 import { asFault, dropFault } from './retry.ts'
 
@@ -76,7 +76,7 @@ export class ReadRace implements Hedgeable {
     const nowMs = core.io.clock.nowMs()
     const source = core.peers.next(location.replicas, tried, range.length, nowMs)
     // What is doubtful or failed lately would only be a second one to wait for.
-    if (source === undefined || source.doubt > 0 || core.peers.isPenalized(source.address)) return false
+    if (source === undefined || source.doubt > MILD_DOUBT || core.peers.isPenalized(source.address)) return false
     tried.push(source)
     this.#second = this.#begin(source, undefined)
     return true

@@ -17,18 +17,27 @@ import { SECOND_MS } from '../base/units.ts'
 import type { ChunkLocation } from '../wire/messages.ts'
 import type { WantedRange } from './block-check.ts'
 import type { Core } from './core.ts'
+import { DirectReads } from './direct-reads.ts'
 import { Hedging } from './hedging.ts'
 import { endOfPatience } from './masters.ts'
 import { Patience } from './patience.ts'
 import type { Source } from './peers.ts'
 import { type Fetched, ReadRace } from './read-race.ts'
-import { backoffMs, dropFault, isPassing } from './retry.ts'
+import { asFault, backoffMs, dropFault, isPassing } from './retry.ts'
 
 /** What a fault in the range names besides chunk and server. */
 export interface ReadContext {
   readonly path: string
   /** File offset of the range's first byte. */
   readonly fileOffset: number
+}
+
+export interface ReadCounts {
+  /** Sent to chunkservers; and how many of these to a second one because the first took long. */
+  readonly reads: number
+  readonly hedges: number
+  /** Answered from the files of a chunkserver on this host. */
+  readonly direct: number
 }
 
 const STALL_MS_MIN = 2 * SECOND_MS
@@ -42,17 +51,19 @@ const COMPLAINTS_MAX = 1024
 export class ReplicaReader {
   readonly #core: Core
   readonly #hedging: Hedging
+  readonly #direct: DirectReads
   /** When a complaint about a replica was sent last, by handle and server. */
   readonly #complaints = new Map<string, number>()
 
-  constructor(core: Core) {
+  /** @param directReads  whether chunks of a server on this host may be read from its files */
+  constructor(core: Core, directReads: boolean) {
     this.#core = core
     this.#hedging = new Hedging(core.io.clock)
+    this.#direct = new DirectReads(core, directReads)
   }
 
-  /** Reads sent to replicas, and how many of them were sent to a second one because the first was slow. */
-  get counts(): { readonly reads: number; readonly hedges: number } {
-    return { reads: this.#hedging.reads, hedges: this.#hedging.extras }
+  get counts(): ReadCounts {
+    return { reads: this.#hedging.reads, hedges: this.#hedging.extras, direct: this.#direct.count }
   }
 
   /**
@@ -87,6 +98,20 @@ export class ReplicaReader {
         last = this.#judge(fault, source, location, range, patience, context)
         if (last.code === 'CORRUPT_REPLICA') corrupt++
         if (!isPassing(last)) provenBad++
+      }
+      const local = round === 0 ? this.#direct.source(location) : undefined
+      if (local !== undefined) {
+        patience.check(last)
+        try {
+          const found = await this.#direct.read(handle, range, target)
+          if (found !== undefined) {
+            patience.progress()
+            return found
+          }
+        } catch (error) {
+          tried.push(local)
+          onFault(asFault(error), local)
+        }
       }
       const race = { core, hedging, location, tried, range, target, signal: patience.signal, onFault }
       for (;;) {

@@ -1017,6 +1017,27 @@ export const Message = {
       found: list(struct({ sequence: integer(1), offset: chunkLength, length: chunkLength }), 4096),
     }),
   },
+  directRead: {
+    number: 310,
+    from: 'client',
+    to: 'chunkserver',
+    data: 'reply',
+    means: 'where on this host the file of a sealed chunk is; the data are the CRC32s of its blocks, as in `read`',
+    request: struct({ handle, version }),
+    reply: struct({
+      /** Nil: not offered. */
+      offer: optional(
+        struct({
+          path,
+          /** Of the file, as the server sees it: device and number. */
+          inode: label,
+          length: chunkLength,
+          /** Bytes that each checksum covers. */
+          blockBytes: integer(1, CHUNK_BYTES_MAX),
+        }),
+      ),
+    }),
+  },
 } as const satisfies Record<string, MessageRow>
 
 export type MessageName = keyof typeof Message

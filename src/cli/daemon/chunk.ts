@@ -33,6 +33,10 @@ export const chunk = defineDaemonVerb({
       kind: 'flag',
       describe: 'take an empty directory in the place of one that was known (a new disk)',
     },
+    'no-direct-reads': {
+      kind: 'flag',
+      describe: 'let nobody on this host read chunk files without this server',
+    },
     ...chunkTuning,
   },
   examples: [
@@ -62,6 +66,7 @@ export const chunk = defineDaemonVerb({
           reserveBytes: values.reserve,
           scrubBytesPerSecond: values['scrub-rate'],
           adoptEmpty: values['adopt-empty'],
+          directReads: !values['no-direct-reads'],
           version: tools.version,
           pid: process.pid,
           signal: tools.signal,
