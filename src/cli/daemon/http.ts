@@ -33,7 +33,7 @@ export async function openHttp(listen: string, content: HttpContent): Promise<Ht
   const address = parseAddress(listen)
   if (!address) throw new DfsError('INVALID_ARGUMENT', `--http ${listen} is not HOST:PORT`)
   const registry = new Registry()
-  collectDefaultMetrics({ register: registry })
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 })
   const server = createServer({ requestTimeout: headersMsMax, headersTimeout: headersMsMax }, (request, response) => {
     answer(request, response, content, registry).catch((error) => {
       reply(response, 500, 'text/plain', `${error instanceof Error ? error.message : error}\n`)
