@@ -61,6 +61,7 @@ export function nodeArguments(profile: string | undefined): string[] {
 
 /**
  * @param options.masterDirectory  a directory on the disk that is to carry the log; memory when left out
+ * @param options.chunkDirectory   the same for the chunks
  * @param options.profile          directory for CPU profiles of the daemons
  * @param options.masterArguments  more options of the master
  * @param options.hostOf           where a daemon runs (0: the master, then the chunkservers); here when left out
@@ -68,13 +69,15 @@ export function nodeArguments(profile: string | undefined): string[] {
 export async function startCluster(options: {
   readonly chunkservers: number
   readonly masterDirectory?: string
+  readonly chunkDirectory?: string
   readonly profile?: string | undefined
   readonly masterArguments?: readonly string[]
   readonly hostOf?: (number: number) => Place
 }): Promise<Cluster> {
-  const { chunkservers, masterDirectory = memory, profile, masterArguments = [], hostOf = () => here } = options
+  const { chunkservers, profile, masterArguments = [], hostOf = () => here } = options
+  const { masterDirectory = memory, chunkDirectory = memory } = options
   const masterData = makeDirectory(masterDirectory, 'master')
-  const chunkData = makeDirectory(memory, 'chunks')
+  const chunkData = makeDirectory(chunkDirectory, 'chunks')
   const daemons: Daemon[] = []
   const stop = async (): Promise<void> => {
     await Promise.all(daemons.slice(1).map((daemon) => daemon.stop()))
