@@ -8,6 +8,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Client } from '../src/client/index.ts'
 import { dist, nodeArguments } from './cluster.ts'
+import { populationPath } from './population.ts'
 import { type Usage, usageOf } from './processes.ts'
 
 export type Job =
@@ -34,6 +35,19 @@ export type Job =
       readonly count: number
       readonly inFlight: number
     }
+  /** `stat` of random ones of the files of a population (population.ts). */
+  | { readonly kind: 'statPopulation'; readonly files: number; readonly count: number; readonly inFlight: number }
+  /**
+   * Creates at a steady rate for so long, answered or not, and, with `checkpoint`, until the checkpoint that is asked for
+   * first is there. Each one's time counts from when it was due.
+   */
+  | {
+      readonly kind: 'createPaced'
+      readonly directory: string
+      readonly perSecond: number
+      readonly seconds: number
+      readonly checkpoint: boolean
+    }
   /** `count` records of `length` bytes in all, by `writers` appenders of one file, each with some under way. */
   | {
       readonly kind: 'append'
@@ -48,6 +62,14 @@ export type Job =
 export interface Done {
   readonly seconds: number
   readonly cpuSeconds: number
+  /** Of paced jobs: how long each operation took. */
+  readonly latency?: Latency
+}
+
+export interface Latency {
+  readonly count: number
+  readonly p50Ms: number
+  readonly p99Ms: number
 }
 
 const filesPerDirectory = 1000
@@ -89,27 +111,27 @@ async function answer(child: ChildProcess, exited: Promise<unknown>): Promise<Do
   return done
 }
 
-async function perform(client: Client, job: Job): Promise<void> {
+async function perform(client: Client, job: Job): Promise<Latency | undefined> {
   switch (job.kind) {
     case 'write': {
       const writer = client.createWriter(job.path)
       const pieces = somePieces()
       for (let sent = 0; sent < job.bytes; sent += MiB) await writer.write(pieces[(sent / MiB) % pieces.length]!)
       await writer.close()
-      return
+      return undefined
     }
     case 'read': {
       const reader = await client.openReader(job.path)
       const bytes = await reader.copyTo(async () => {})
       if (bytes !== job.bytes) throw new Error(`${bytes} bytes read, ${job.bytes} expected`)
       reader.close()
-      return
+      return undefined
     }
     case 'stream': {
       let bytes = 0
       for await (const buffer of client.readStream(job.path)) bytes += buffer.length
       if (bytes !== job.bytes) throw new Error(`${bytes} bytes read, ${job.bytes} expected`)
-      return
+      return undefined
     }
     case 'readRandom': {
       const reader = await client.openReader(job.path)
@@ -122,20 +144,20 @@ async function perform(client: Client, job: Job): Promise<void> {
         free.push(target)
       })
       reader.close()
-      return
+      return undefined
     }
     case 'prepare': {
       const directories = Math.ceil(job.count / filesPerDirectory)
       await client.makeDirectory(job.directory)
       await inParallel(directories, 16, (number) => client.makeDirectory(`${job.directory}/${number}`))
-      return
+      return undefined
     }
     case 'create': {
       const nothing = Buffer.alloc(0)
       await inParallel(job.count, job.inFlight, async (index) => {
         await client.writeFile(fileName(job.directory, index), nothing)
       })
-      return
+      return undefined
     }
     case 'stat': {
       const { directories } = job
@@ -144,8 +166,17 @@ async function perform(client: Client, job: Job): Promise<void> {
         const file = random()
         await client.stat(fileName(directories[file % directories.length]!, Math.floor(file / directories.length)))
       })
-      return
+      return undefined
     }
+    case 'statPopulation': {
+      const random = randomBelow(job.files)
+      await inParallel(job.count, job.inFlight, async () => {
+        await client.stat(populationPath(random()))
+      })
+      return undefined
+    }
+    case 'createPaced':
+      return await createPaced(client, job)
     case 'append': {
       const record = Buffer.alloc(job.length, 'r')
       const share = Math.floor(job.count / job.writers)
@@ -157,16 +188,49 @@ async function perform(client: Client, job: Job): Promise<void> {
         await appender.close()
       }
       await Promise.all(Array.from({ length: job.writers }, append))
-      return
+      return undefined
     }
     case 'remove':
       await client.remove(job.path, { now: true })
-      return
+      return undefined
   }
 }
 
 function fileName(directory: string, index: number): string {
   return `${directory}/${Math.floor(index / filesPerDirectory)}/file-${String(index).padStart(15, '0')}`
+}
+
+async function createPaced(client: Client, job: Extract<Job, { readonly kind: 'createPaced' }>): Promise<Latency> {
+  const nothing = Buffer.alloc(0)
+  const tookMs: number[] = []
+  const pending: Promise<void>[] = []
+  let isCheckpointing = job.checkpoint
+  const checkpoint = job.checkpoint ? client.checkpoint().finally(() => (isCheckpointing = false)) : undefined
+  // Awaited at the end; should it fail before, that is the time to say so.
+  checkpoint?.catch(() => {})
+  const startMs = performance.now()
+  let sent = 0
+  for (let nowMs = startMs; isCheckpointing || nowMs - startMs < job.seconds * 1000; nowMs = performance.now()) {
+    for (; startMs + (sent * 1000) / job.perSecond <= nowMs; sent++) {
+      const dueMs = startMs + (sent * 1000) / job.perSecond
+      const create = async (index: number): Promise<void> => {
+        await client.writeFile(fileName(job.directory, index), nothing)
+        tookMs.push(performance.now() - dueMs)
+      }
+      pending.push(create(sent))
+    }
+    await nextTick()
+  }
+  await Promise.all(pending)
+  await checkpoint
+  tookMs.sort((a, b) => a - b)
+  const at = (share: number): number => tookMs[Math.floor(tookMs.length * share)] ?? Number.NaN
+  return { count: tookMs.length, p50Ms: at(0.5), p99Ms: at(0.99) }
+}
+
+/** The next millisecond, answers first. */
+function nextTick(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 1))
 }
 
 async function inParallel(count: number, inFlight: number, work: (index: number) => Promise<void>): Promise<void> {
@@ -206,10 +270,10 @@ async function serve(master: string): Promise<void> {
     try {
       const before = process.cpuUsage()
       const startMs = performance.now()
-      await perform(client, job)
+      const latency = await perform(client, job)
       const seconds = (performance.now() - startMs) / 1000
       const { user, system } = process.cpuUsage(before)
-      process.send?.({ seconds, cpuSeconds: (user + system) / 1e6 })
+      process.send?.({ seconds, cpuSeconds: (user + system) / 1e6, latency })
     } catch (error) {
       process.send?.({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) })
     }

@@ -57,7 +57,7 @@ export function readOptions(filesDefault: number): BenchOptions {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
-      runs: { type: 'string', default: '3' },
+      runs: { type: 'string', default: '5' },
       dir: { type: 'string', default: root },
       files: { type: 'string', default: String(filesDefault) },
       profile: { type: 'string' },

@@ -1,11 +1,11 @@
 // What does the metadata of a file cost in memory, and how fast is it replayed, written and loaded?
 //
-//   node --expose-gc --import tsx bench/metadata-memory.ts [files]
+//   node --expose-gc --import tsx bench/metadata-memory.ts [--files 2000000]
 //
 // Method: files of one extent in a chunk of its own, 20-byte names, 1000 a directory. The slope of the resident set is
-// taken between a quarter of the files and all of them, after a garbage collection each, so that Node's own share falls
-// out. Replay is decode and apply of `putFile` records with one extent in a shared chunk, one session.
-// Times are processor time of the whole process, garbage collection included.
+// taken between half of the files and all of them, after a garbage collection each, so that Node's own share falls out.
+// Replay is decode and apply of `putFile` records with one extent in a shared chunk, one session. Rates are by processor
+// time of the whole process, garbage collection included. One run: it is the same each time.
 
 import type { ChunkHandle, ClusterId, DirectoryId, InodeId, Life, ServerId, SessionId } from '../src/base/ids.ts'
 import { chunkHandle, ROOT_INODE } from '../src/base/ids.ts'
@@ -16,6 +16,7 @@ import { MetadataState } from '../src/master/metadata/state.ts'
 import { decodeOperation, encodeOperation } from '../src/master/operation-codec.ts'
 import type { Operation, RecordTime } from '../src/master/operations.ts'
 import { operationTable } from '../src/master/operations.ts'
+import { Bench, readOptions } from './measure.ts'
 
 const FILES_PER_DIRECTORY = 1000
 const time: RecordTime = { clusterMs: 1000, wallMs: 1.7e12 }
@@ -83,14 +84,17 @@ function residentBytes(): number {
   return process.memoryUsage().rss
 }
 
-const files = Number(process.argv[2] ?? 2_000_000)
+const bench = new Bench('metadata-memory', readOptions(2_000_000))
+const { files } = bench.options
+if (!('gc' in globalThis)) throw new Error('memory is measured after a collection: start Node with --expose-gc')
 const { state } = freshState()
-addFiles(state, 0, files / 4)
+const half = Math.floor(files / 2)
+addFiles(state, 0, half)
 const before = residentBytes()
 const tablesBefore = state.tableBytes
-addFiles(state, files / 4, files)
-const bytesPerFile = (residentBytes() - before) / (files * 0.75)
-const tableBytesPerFile = (state.tableBytes - tablesBefore) / (files * 0.75)
+addFiles(state, half, files)
+const bytesPerFile = (residentBytes() - before) / (files - half)
+const tableBytesPerFile = (state.tableBytes - tablesBefore) / (files - half)
 
 const writeStart = cpuMs()
 const sections = Array.from(encodeCheckpoint(state), ({ name, bytes }) => ({
@@ -114,7 +118,7 @@ for (let i = 0; i < lookups; i++) {
   const directory = `directory-${String(Math.floor(n / FILES_PER_DIRECTORY)).padStart(10, '0')}`
   if (loaded.resolve(`/${directory}/${nameOf(n)}`) === undefined) throw new Error('a file is missing')
 }
-const lookupsPerSecond = (lookups / (cpuMs() - lookupStart)) * 1000
+const lookupMs = cpuMs() - lookupStart
 
 const replayed = 300_000
 const payloads: Buffer[] = []
@@ -154,17 +158,12 @@ for (const payload of payloads) {
 }
 const replayMs = cpuMs() - replayStart
 
-console.log(
-  JSON.stringify({
-    bench: 'metadata-memory',
-    files,
-    bytesPerFile: Math.round(bytesPerFile),
-    tableBytesPerFile: Math.round(tableBytesPerFile),
-    checkpointBytesPerFile: Math.round(checkpointBytes / files),
-    checkpointWriteMs: Math.round(writeMs),
-    checkpointLoadMs: Math.round(loadMs),
-    lookupsPerSecond: Math.round(lookupsPerSecond),
-    decodesPerSecond: Math.round((replayed / decodeMs) * 1000),
-    replaysPerSecond: Math.round((replayed / replayMs) * 1000),
-  }),
-)
+bench.add('memory a file', 'B', bytesPerFile)
+bench.add('of it in tables', 'B', tableBytesPerFile)
+bench.add('checkpoint a file', 'B', checkpointBytes / files)
+bench.add('checkpoint, encode', 's', writeMs / 1000)
+bench.add('checkpoint, load', 's', loadMs / 1000)
+bench.add('lookups', '1/s', (lookups / lookupMs) * 1000)
+bench.add('decode', '1/s', (replayed / decodeMs) * 1000)
+bench.add('decode and apply', '1/s', (replayed / replayMs) * 1000)
+bench.print()
