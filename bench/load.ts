@@ -82,9 +82,12 @@ export interface LoadClient {
   stop(): Promise<void>
 }
 
-/** @param profile  directory for its CPU profile */
-export async function startClient(master: string, profile?: string): Promise<LoadClient> {
-  const child = fork(fileURLToPath(import.meta.url), [master], {
+/**
+ * @param profile      directory for its CPU profile
+ * @param directReads  whether it may read the files of chunkservers, which are all on its host
+ */
+export async function startClient(master: string, profile?: string, directReads = false): Promise<LoadClient> {
+  const child = fork(fileURLToPath(import.meta.url), [master, directReads ? 'direct' : 'network'], {
     execArgv: ['--import', import.meta.resolve('tsx'), ...nodeArguments(profile)],
   })
   const exited = once(child, 'exit')
@@ -262,9 +265,9 @@ function randomBelow(limit: number): () => number {
   }
 }
 
-async function serve(master: string): Promise<void> {
+async function serve(masters: string, directReads: boolean): Promise<void> {
   const library: typeof import('../src/client/index.ts') = await import(path.join(dist, 'index.js'))
-  const client = await library.connect(master)
+  const client = await library.connect({ masters, directReads })
   process.on('disconnect', () => process.exit(0))
   process.on('message', async (job: Job) => {
     try {
@@ -282,5 +285,5 @@ async function serve(master: string): Promise<void> {
 }
 
 if (process.argv[1] !== undefined && fs.realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  await serve(process.argv[2] ?? '')
+  await serve(process.argv[2] ?? '', process.argv[3] === 'direct')
 }

@@ -8,6 +8,9 @@
 //   four readers    four clients at once, each another quarter of 1 GiB
 //   random 4 KiB    at random places, 32 in flight
 //   random 64 KiB   the same with 64 KiB
+//   sequential direct, random 4 KiB direct, random 64 KiB direct
+//                   the same by a client that reads the files of the chunkservers, which are all on its host: the
+//                   other rows go over the network
 
 import path from 'node:path'
 import { execa } from 'execa'
@@ -36,11 +39,14 @@ for (let run = 0; run < runs; run++) {
   await get('get')
   await fourReaders('four readers')
   const random = { kind: 'readRandom', path: '/file', bytes: GiB, inFlight } as const
-  await byOne('random 4 KiB', 'echo', { ...random, length: 4 * KiB, count: 100_000 }, (seconds) => [
-    100_000 / seconds,
-    '1/s',
-  ])
-  await byOne('random 64 KiB', 'read1', { ...random, length: 64 * KiB, count: GiB / (64 * KiB) }, megabytes)
+  const random4: Job = { ...random, length: 4 * KiB, count: 100_000 }
+  const perSecond = (seconds: number): [number, string] => [100_000 / seconds, '1/s']
+  await byOne('random 4 KiB', 'echo', random4, perSecond)
+  const random64: Job = { ...random, length: 64 * KiB, count: GiB / (64 * KiB) }
+  await byOne('random 64 KiB', 'read1', random64, megabytes)
+  await byOne('sequential direct', 'read1', { kind: 'read', path: '/file', bytes: GiB }, megabytes, true)
+  await byOne('random 4 KiB direct', 'echo', random4, perSecond, true)
+  await byOne('random 64 KiB direct', 'read1', random64, megabytes, true)
 }
 bench.print()
 await cluster.stop()
@@ -54,10 +60,11 @@ async function byOne(
   of: LimitName,
   job: Job,
   rate: (seconds: number) => [value: number, unit: string],
+  directReads = false,
 ): Promise<void> {
   if (!bench.wants(name)) return
   await bench.limit(of)
-  const client = await startClient(cluster.master, profile)
+  const client = await startClient(cluster.master, profile, directReads)
   const before = usage()
   const { seconds, cpuSeconds } = await client.run(job)
   const residentBytesMax = client.usage()?.residentBytesMax ?? Number.NaN
@@ -89,7 +96,7 @@ async function get(name: string): Promise<void> {
   const local = makeDirectory(memory, 'copy')
   const before = usage()
   const startMs = performance.now()
-  const args = ['get', '/file', path.join(local, 'file'), '--master', cluster.master]
+  const args = ['get', '/file', path.join(local, 'file'), '--master', cluster.master, '--no-direct-reads']
   const child = endWithUs(
     execa(process.execPath, [...nodeArguments(profile), path.join(dist, 'dfs.js'), ...args], {
       stdin: 'ignore',

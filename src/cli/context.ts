@@ -24,6 +24,7 @@ export const dfsGlobals = {
   },
   timeout: { kind: 'duration', default: '30s', describe: 'the longest time without progress' },
   deadline: { kind: 'duration', describe: 'the longest time for the whole verb' },
+  'no-direct-reads': { kind: 'flag', describe: 'read by the network what lies on this host, too' },
   json: { kind: 'flag', describe: 'one JSON document, or one object a line' },
   config: { kind: 'text', describe: 'file of options, JSON or YAML' },
 } as const satisfies Options
@@ -115,7 +116,8 @@ async function open(io: Io, globals: ValuesOf<typeof dfsGlobals>): Promise<Clien
     if (!parseAddress(master)) throw new UsageError(`--master ${master} is not HOST:PORT`)
   }
   const { connect } = await import('../client/index.ts')
-  return connect({ io, masters: globals.master, timeoutMs: globals.timeout })
+  const directReads = !globals['no-direct-reads']
+  return connect({ io, masters: globals.master, timeoutMs: globals.timeout, directReads })
 }
 
 function listen(end: AbortController, deadlineMs: number | undefined): () => void {
