@@ -28,6 +28,8 @@ export interface Census {
   readonly deadBytes: number
   /** Bytes of chunks that nothing names any more, kept for the retention window. */
   readonly retainedBytes: number
+  /** Bytes of all whole replicas of chunks that files name, on servers that answer; of open chunks what is named. */
+  readonly replicaBytes: number
 }
 
 export class CensusTaker {
@@ -60,6 +62,7 @@ export class CensusTaker {
       liveBytes: 0,
       deadBytes: 0,
       retainedBytes: 0,
+      replicaBytes: 0,
     }
     let after = 0 as ChunkHandle
     for (;;) {
@@ -96,6 +99,7 @@ export class CensusTaker {
       usable++
       if (intentNow(state.server(server.id), proposer.clusterMs) === 'drain') leaving++
     }
+    totals.replicaBytes += usable * (chunk.state === 'sealed' ? chunk.length : chunk.liveBytes)
     if (isCorrupt) totals.corrupt++
     if (usable === 0) totals.missing++
     else if (usable < goal) totals.underReplicated++

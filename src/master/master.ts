@@ -26,6 +26,7 @@ import type { MetadataState } from './metadata/state.ts'
 import { PackingChunks } from './packing.ts'
 import { placeChunk } from './place.ts'
 import { type ProposalLog, Proposer } from './proposer.ts'
+import { Reclaimer } from './reclaimer.ts'
 import { Repairer } from './repairer.ts'
 import { Replicas } from './replicas.ts'
 import { chunkserverHandlers } from './requests/chunkservers.ts'
@@ -36,6 +37,7 @@ import { operatorHandlers } from './requests/operators.ts'
 import { reportHandlers } from './requests/reports.ts'
 import { Sealer } from './sealer.ts'
 import { copyLimits, type MasterSettings } from './settings.ts'
+import { TrashSizes } from './trash-sizes.ts'
 import { Upkeep } from './upkeep.ts'
 
 /** Safe mode ends at the latest after this, whoever is missing. */
@@ -61,6 +63,7 @@ export class Master {
   readonly context: MasterContext
   readonly repairer: Repairer
   readonly compactor: Compactor
+  readonly reclaimer: Reclaimer
   readonly #replicas: Replicas
   readonly #startMs: number
   readonly #state: MetadataState
@@ -148,6 +151,7 @@ export class Master {
     }
     this.#replicas = new Replicas(this.context)
     this.repairer = new Repairer(this.context, this.#replicas)
+    this.reclaimer = new Reclaimer(this.context, this.#replicas)
     this.compactor = new Compactor(this.context, this.#replicas, () => this.repairer.facts().inFlight)
   }
 
@@ -164,12 +168,14 @@ export class Master {
     }
     this.#upkeep = new Upkeep(this.context, this.#replicas)
     this.compactor.start()
+    this.reclaimer.start()
   }
 
   stop(error: DfsError): void {
     this.#upkeep?.stop()
     this.repairer.stop()
     this.compactor.stop()
+    this.reclaimer.stop()
     this.context.sealer.stop()
     this.proposer.failed(error)
   }
@@ -190,7 +196,14 @@ export class Master {
       ...operatorHandlers(this.repairer, requests),
       ...compactionHandlers(this.compactor),
       ...chunkserverHandlers(this.#replicas, this.repairer),
-      ...reportHandlers(census, this.#replicas, this.repairer, this.compactor),
+      ...reportHandlers({
+        census,
+        trashSizes: new TrashSizes(this.#state, this.context.clock),
+        replicas: this.#replicas,
+        repairer: this.repairer,
+        compactor: this.compactor,
+        reclaimer: this.reclaimer,
+      }),
     }
     return new Map(
       Object.entries(all).map(([name, handler]) => {

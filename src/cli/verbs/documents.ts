@@ -102,6 +102,8 @@ export interface Space {
   readonly liveBytes: number
   readonly replicaBytes: number
   readonly retainedBytes: number
+  /** The part of it that is files in the trash. */
+  readonly trashBytes: number
   readonly deadBytes: number
   readonly pendingDeletionChunks: number
 }

@@ -76,7 +76,7 @@ export const df = defineDfsVerb({
         `free               ${show(space.freeBytes)}`,
         `files, once        ${show(space.liveBytes)}`,
         `all replicas       ${show(space.replicaBytes)}`,
-        `retained (trash)   ${show(space.retainedBytes)}`,
+        `retained, once     ${show(space.retainedBytes)}  (trash ${show(space.trashBytes).trim()})`,
         `dead in chunks     ${show(space.deadBytes)}`,
         `pending deletion   ${String(space.pendingDeletionChunks).padStart(16)} chunks`,
       ].join('\n'),

@@ -38,3 +38,37 @@ export function garbageDueBefore(clusterMs: number, retentionMs: number) {
     movedBeforeMs: clusterMs - MOVED_KEPT_MS,
   }
 }
+
+/** A disk of a server that new chunks might go to. */
+export interface DiskRoom {
+  readonly state: 'ok' | 'full' | 'readonly' | 'failed'
+  readonly capacityBytes: number
+  readonly freeBytes: number
+}
+
+/** Below this part of a disk's capacity free, what is retained yields to what is needed. */
+const FREE_PART_MIN = 1 / 10
+
+/**
+ * Bytes that have to become free before enough servers have a disk with room; 0: enough have.
+ *
+ * @param servers     the disks of each live server
+ * @param goal        replicas wanted: so many servers need room, or all when there are fewer
+ * @param chunkBytes  what a new chunk may grow to: less room is none
+ */
+export function bytesNeeded(servers: readonly (readonly DiskRoom[])[], goal: number, chunkBytes: number): number {
+  const lacks: number[] = []
+  for (const disks of servers) {
+    const usable = disks.filter(({ state }) => state === 'ok' || state === 'full')
+    if (usable.length === 0) continue
+    lacks.push(
+      Math.min(
+        ...usable.map(({ capacityBytes, freeBytes }) =>
+          Math.max(0, Math.max(capacityBytes * FREE_PART_MIN, chunkBytes) - freeBytes),
+        ),
+      ),
+    )
+  }
+  lacks.sort((a, b) => a - b)
+  return lacks.slice(0, goal).reduce((sum, bytes) => sum + bytes, 0)
+}

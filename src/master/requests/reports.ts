@@ -10,13 +10,26 @@ import { change, type Handlers, type MasterContext } from '../context.ts'
 import { isRolledBack } from '../history.ts'
 import { factsOf, fileAt } from '../lookup.ts'
 import { intentNow } from '../plan/standing.ts'
+import type { Reclaimer } from '../reclaimer.ts'
 import type { Repairer } from '../repairer.ts'
 import type { Replicas } from '../replicas.ts'
+import type { TrashSizes } from '../trash-sizes.ts'
 
 /** Extents that `info` shows at most; a file with more is told so. */
 const INFO_EXTENTS_MAX = 100_000
 
-export function reportHandlers(census: CensusTaker, replicas: Replicas, repairer: Repairer, compactor: Compactor) {
+/** Who knows what is reported. */
+export interface ReportParts {
+  readonly census: CensusTaker
+  readonly trashSizes: TrashSizes
+  readonly replicas: Replicas
+  readonly repairer: Repairer
+  readonly compactor: Compactor
+  readonly reclaimer: Reclaimer
+}
+
+export function reportHandlers(parts: ReportParts) {
+  const { replicas } = parts
   return {
     clusterInfo: ({ state, clock }) => ({
       clusterId: state.clusterId,
@@ -26,9 +39,9 @@ export function reportHandlers(census: CensusTaker, replicas: Replicas, repairer
       wallMs: Math.max(0, Math.floor(clock.wallMs())),
     }),
 
-    report: async (context) => ({ document: await report(context, census, replicas, repairer, compactor) }),
+    report: async (context) => ({ document: await report(context, parts) }),
 
-    space: async (context) => ({ document: await space(context, census, replicas) }),
+    space: async (context) => ({ document: await space(context, parts) }),
 
     info: (context, { path }) => ({ document: info(context, path) }),
 
@@ -57,13 +70,8 @@ export function reportHandlers(census: CensusTaker, replicas: Replicas, repairer
   } satisfies Handlers
 }
 
-async function report(
-  context: MasterContext,
-  census: CensusTaker,
-  replicas: Replicas,
-  repairer: Repairer,
-  compactor: Compactor,
-): Promise<unknown> {
+async function report(context: MasterContext, parts: ReportParts): Promise<unknown> {
+  const { census, replicas, repairer, compactor, reclaimer } = parts
   const { state, servers, clock, safeMode, sealer, givenUp } = context
   const counted = await census.take()
   const nowMs = clock.nowMs()
@@ -142,7 +150,7 @@ async function report(
       overReplicated: counted.overReplicated,
       ...repairer.facts(),
       givenUp: givenUp.count,
-      retainedEarly: 0,
+      retainedEarly: reclaimer.earlyCount,
       sealing: sealer.count,
       quarantined: replicas.quarantinedCount,
     },
@@ -150,21 +158,22 @@ async function report(
   }
 }
 
-async function space(context: MasterContext, census: CensusTaker, replicas: Replicas): Promise<unknown> {
+async function space(context: MasterContext, { census, trashSizes, replicas }: ReportParts): Promise<unknown> {
   const { servers, clock, state } = context
   const counted = await census.take()
+  const trashBytes = await trashSizes.total()
   const nowMs = clock.nowMs()
   const live = servers.all().filter((server) => servers.liveness(server, nowMs) !== 'dead')
-  const trash = state.trash(0, Number.MAX_SAFE_INTEGER)
-  const trashBytes = sum(trash, (entry) => entry.size)
   return {
     capacityBytes: sum(live, (server) => sum(server.directories, (directory) => directory.capacityBytes)),
     usedBytes: sum(live, (server) => sum(server.directories, (directory) => directory.usedBytes)),
     freeBytes: sum(live, (server) => sum(server.directories, (directory) => directory.freeBytes)),
-    /** Bytes of files, once; and of all replicas of their chunks. */
-    liveBytes: state.fileBytes,
-    replicaBytes: sum(live, (server) => sum(server.directories, (directory) => directory.usedBytes)),
+    /** Bytes of files, once; and of all whole replicas of the chunks that files name, in the trash or not. */
+    liveBytes: Math.max(0, state.fileBytes - trashBytes),
+    replicaBytes: counted.replicaBytes,
+    /** Once: files in the trash, and chunks that no file names any more. */
     retainedBytes: counted.retainedBytes + trashBytes,
+    trashBytes,
     deadBytes: counted.deadBytes,
     pendingDeletionChunks: replicas.pendingDeletes,
   }
