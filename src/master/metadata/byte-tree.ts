@@ -466,10 +466,13 @@ export class ByteTree {
     const separator = Buffer.from(right.subarray(0, separatorBytes))
 
     const next = this.#allocate(level)
-    this.#toScratch(page)
-    this.#clear(page, level)
-    this.#refill(page, 0, at)
-    this.#refill(next, at, count)
+    // Names that come in order leave the full page as it is: nothing moves, and nothing in it is dead.
+    if (at < count || this.#field(page, DEAD) > 0) {
+      this.#toScratch(page)
+      this.#clear(page, level)
+      this.#refill(page, 0, at)
+      this.#refill(next, at, count)
+    }
     this.#linkAfter(page, next)
     if (page === this.#root) {
       const root = this.#allocate(level + 1)
