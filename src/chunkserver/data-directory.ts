@@ -7,9 +7,10 @@
 import { DfsError, isDfsError } from '../base/errors.ts'
 import { type ChunkHandle, type DirectoryId, formatHandle, type Life } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
-import type { Disk, DiskLock } from '../io/disk.ts'
+import type { DiskLock } from '../io/disk.ts'
 import type { DirectoryFacts } from '../wire/messages.ts'
 import type { DirectoryIdentity } from './identity-format.ts'
+import type { WatchedDisk } from './watched-disk.ts'
 
 export const IDENTITY_NAME = 'identity'
 export const LOCK_NAME = 'lock'
@@ -31,7 +32,7 @@ export class DataDirectory {
   /** Drawn when it was opened; kept in memory only. */
   readonly life: Life
   identity: DirectoryIdentity
-  readonly disk: Disk
+  readonly disk: WatchedDisk
   /** Bytes of data files here. */
   usedBytes = 0
   chunkCount = 0
@@ -53,7 +54,7 @@ export class DataDirectory {
     readonly path: string
     readonly identity: DirectoryIdentity
     readonly life: Life
-    readonly disk: Disk
+    readonly disk: WatchedDisk
     readonly lock: DiskLock
     readonly logger: Logger
     /** Kept free: new chunks are refused below it. */

@@ -20,6 +20,7 @@ import type { DiskLock } from '../io/disk.ts'
 import type { Io } from '../io/io.ts'
 import { CHUNKS_NAME, DataDirectory, IDENTITY_NAME, LOCK_NAME, QUARANTINE_NAME, SHARD_COUNT } from './data-directory.ts'
 import { type DirectoryIdentity, decodeIdentity, encodeIdentity, IDENTITY_BYTES } from './identity-format.ts'
+import { WatchedDisk } from './watched-disk.ts'
 
 const IDENTITY_NEW_NAME = 'identity.new'
 const COUNTS_AS_NOTHING = new Set([LOCK_NAME, 'lost+found', IDENTITY_NEW_NAME])
@@ -109,7 +110,7 @@ export async function openDirectories(
       path: place.path,
       identity,
       life: randomId<Life>(io),
-      disk: io.disk,
+      disk: new WatchedDisk(io.disk, io.clock),
       lock: place.lock,
       logger: options.logger,
       reserveBytes: options.reserveBytes,

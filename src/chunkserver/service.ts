@@ -78,6 +78,10 @@ export class ChunkService {
       handler('appendBatch', (body, request) => this.#appendBatch(body, request)),
       handler('findRecords', (body) => this.#findRecords(body)),
       handler('tail', (body) => this.#tail(body)),
+      handler('pulse', async ({ handle }) => {
+        const { waitingMs, recentMs } = this.#store.get(handle).directory.disk
+        return { waitingMs: Math.floor(waitingMs), recentMs: Math.floor(recentMs) }
+      }),
       handler('checksum', (body) => this.#checksum(body)),
       [Message.read.number, (request) => this.#read(request)],
       handler('fence', (body, request) => this.#fence(body, request)),

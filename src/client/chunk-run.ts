@@ -23,6 +23,7 @@ import type { Core } from './core.ts'
 import type { Piece } from './pieces.ts'
 import { silentMembers } from './probe.ts'
 import { asFault, serverNamed } from './retry.ts'
+import { SlowWatch } from './slow-watch.ts'
 
 export type SealClaim = RequestOf<'commitFile'>['seals'][number]
 
@@ -87,6 +88,7 @@ export class ChunkRun {
   #progressMs: number
   #watchdog: Timer | undefined
   #silent: readonly ServerId[] = []
+  readonly #slowWatch: SlowWatch
 
   /**
    * @param stallMs  without any answer for so long while one is due, each member is asked whether it lives: TIMEOUT when
@@ -99,6 +101,17 @@ export class ChunkRun {
     this.#stallMs = stallMs
     this.#events = events
     this.#progressMs = core.io.clock.nowMs()
+    this.#slowWatch = new SlowWatch({
+      core,
+      allocation,
+      signal: this.#stop.signal,
+      waitedMs: () => this.#waitedMs(),
+      onSlow: (slow, waitedMs) => {
+        this.#silent = slow
+        this.#stalled(waitedMs)
+      },
+      onBug: (error) => this.#fail(asFault(error)),
+    })
   }
 
   /** Bytes that still fit. */
@@ -283,9 +296,17 @@ export class ChunkRun {
 
   /** One timer while answers are due. */
   #watch(): void {
+    this.#slowWatch.start()
     if (this.#watchdog !== undefined) return
     if (this.#inFlight === 0) this.#progress()
     this.#watchdog = this.#core.io.clock.after(this.#stallMs, () => this.#look(this.#stallMs))
+  }
+
+  /** How long the oldest piece that has no answer has waited, or, when all have, the commit under way. */
+  #waitedMs(): number | undefined {
+    const oldest = this.#sent.find((sent) => !sent.isAcked)
+    if (oldest === undefined && !this.#isCommitting) return undefined
+    return this.#core.io.clock.nowMs() - (oldest?.sentMs ?? this.#progressMs)
   }
 
   /** @param patienceMs  silence of the chain that is borne before somebody is asked */

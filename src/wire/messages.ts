@@ -1038,6 +1038,20 @@ export const Message = {
       ),
     }),
   },
+  pulse: {
+    number: 311,
+    from: 'client',
+    to: 'chunkserver',
+    data: 'none',
+    means: 'whether a member of an open chunk is held up by its disk',
+    request: struct({ handle, version }),
+    reply: struct({
+      /** How long the oldest operation of the replica's disk has been waiting; 0: nothing waits. */
+      waitingMs: uint,
+      /** The longest that one has taken in the last seconds, those that wait included. */
+      recentMs: uint,
+    }),
+  },
 } as const satisfies Record<string, MessageRow>
 
 export type MessageName = keyof typeof Message

@@ -107,4 +107,54 @@ test('a primary that is cut off from the master acknowledges nothing after the s
     for (const [number, offset] of acknowledged) assert.is(bytes.readUInt32LE(offset), number, `record ${number}`)
   }))
 
+/** Writes a file piece by piece, each flushed. @returns how long each took */
+async function flushes(client: Client, world: SimWorld, count: number): Promise<number[]> {
+  const writer = client.createWriter('/file')
+  const parts: Buffer[] = []
+  const tookMs: number[] = []
+  for (let part = 0; part < count; part++) {
+    parts.push(world.random.bytes(300_000))
+    const startMs = world.nowMs
+    await writer.write(parts[part]!)
+    await writer.flush()
+    tookMs.push(world.nowMs - startMs)
+  }
+  await writer.close()
+  assert.is(Buffer.compare(await client.readFile('/file'), Buffer.concat(parts)), 0)
+  return tookMs
+}
+
+for (const victim of [0, 1, 2]) {
+  test(`a disk that takes 2 s for each request: writers leave member ${victim} of the chain, and are as fast as before`, () =>
+    inCluster(10 + victim, 4, async (cluster, client, world) => {
+      const writer = client.createWriter('/first')
+      await writer.write(world.random.bytes(300_000))
+      await writer.flush()
+      const [chunk] = await chunksOf(client, '/first')
+      const { disk } = serverAt(cluster, chunk!.replicas[victim]!.address).machine
+      disk.options.latencyMsMin = 2000
+      disk.options.latencyMsMax = 2000
+      const startMs = world.nowMs
+      await writer.write(world.random.bytes(300_000))
+      await writer.flush()
+      const tookMs = world.nowMs - startMs
+      assert.ok(tookMs < 6000, `${tookMs} ms until the writer had gone on elsewhere`)
+      assert.ok(sealsIn(cluster, /no answer from cs-/).length > 0)
+      await writer.close()
+      const slow = (await flushes(client, world, 20)).filter((ms) => ms > 1000)
+      assert.ok(slow.length <= 1, `${slow.length} of 20 flushes were slow`)
+    }))
+}
+
+test('when all disks are slow the writer waits: overload does not turn into seals', () =>
+  inCluster(20, 4, async (cluster, client, world) => {
+    for (const { machine } of cluster.chunkservers) {
+      machine.disk.options.latencyMsMin = 2000
+      machine.disk.options.latencyMsMax = 2000
+    }
+    const tookMs = await flushes(client, world, 3)
+    assert.ok(Math.min(...tookMs) > 2000)
+    assert.equal(sealsIn(cluster, /a client asked/), [])
+  }))
+
 test.run()
