@@ -17,8 +17,7 @@ import { MetadataState } from '../src/master/metadata/state.ts'
 import { encodeOperation } from '../src/master/operation-codec.ts'
 import { type Operation, operationTable } from '../src/master/operations.ts'
 import { OpLog } from '../src/oplog/oplog.ts'
-
-export const filesPerDirectory = 1000
+import { directoryPath, filesPerDirectory, populationPath } from './population-path.ts'
 
 const lineage = 7
 const fileBytes = 4 * KiB
@@ -29,12 +28,6 @@ const term = 1
 const batchBytes = 512 * KiB
 const io = nodeIo()
 const quiet = { debug() {}, info() {}, warn: console.error, error: console.error }
-
-/** Where file `index` of a population is: 20 bytes that share no long prefix with their neighbours. */
-export function populationPath(index: number): string {
-  const name = `${String(Math.imul(index, 2654435761) >>> 0).padStart(10, '0')}-${String(index).padStart(9, '0')}`
-  return `${directoryPath(Math.floor(index / filesPerDirectory))}/${name}`
-}
 
 /**
  * Writes the log of `files` files into an empty directory.
@@ -102,8 +95,4 @@ function* operationsOf(clusterId: ClusterId, files: number): Generator<Operation
       mtimeMs: 0,
     }
   }
-}
-
-function directoryPath(number: number): string {
-  return `/directory-${String(number).padStart(10, '0')}`
 }

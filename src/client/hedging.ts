@@ -8,7 +8,7 @@
 
 import type { Clock, Timer } from '../io/clock.ts'
 import { Latency } from './latency.ts'
-import { SMALL_READ_BYTES } from './peers.ts'
+import { LARGE_BYTES, SMALL_BYTES } from './peers.ts'
 
 /** A read that may be asked for a second time. */
 export interface Hedgeable {
@@ -61,7 +61,7 @@ export class Hedging {
   }
 
   #kindOf(length: number): Kind {
-    return this.#kinds[length <= SMALL_READ_BYTES / 4 ? 0 : length <= 4 * SMALL_READ_BYTES ? 1 : 2]
+    return this.#kinds[length <= SMALL_BYTES ? 0 : length < LARGE_BYTES ? 1 : 2]
   }
 
   readonly #look = (): void => {
@@ -69,7 +69,12 @@ export class Hedging {
     const nowMs = this.#clock.nowMs()
     let isAnyLeft = false
     for (const { underWay, latency } of this.#kinds) {
-      if (underWay.size === 0) continue
+      // Most looks find nothing that is late by any measure, and need not know what is usual.
+      const [oldest] = underWay
+      if (oldest === undefined || nowMs - oldest.startMs < LATE_MS_MIN) {
+        isAnyLeft ||= oldest !== undefined
+        continue
+      }
       const usualMs = latency.count < SAMPLES_MIN ? LATE_MS_UNKNOWN : latency.quantile(USUAL_SHARE)
       const lateMs = Math.max(LATE_MS_MIN, usualMs)
       // In the order they began.

@@ -4,8 +4,8 @@
 // zone), and among equals a choice that each client makes once for itself: its requests share system calls, and many
 // clients spread over all servers. Who has enough under way already gives way to the next.
 //
-// Enough is a few large reads, since they fill a server, and a few small ones at a server that works its disk. At one
-// that answers from memory small reads cost nothing but system calls, and many share one.
+// Enough is two large reads, since more only push each other out of the caches, and a few small ones at a server that
+// works its disk. At one that answers from memory small reads cost little but system calls, and many share one.
 //
 // Bounds: PEERS_MAX servers are remembered.
 
@@ -37,11 +37,13 @@ const PENALTY_DOUBT = 1000
 export const MILD_DOUBT = 1
 const SLOW_DISTANCE = 10
 
-export const SMALL_READ_BYTES = 64 * KiB
-/** Four of weight LARGE, or up to thirty-two small ones, are enough for one server. */
+export const SMALL_BYTES = 16 * KiB
+export const LARGE_BYTES = 512 * KiB
+/** Two large reads are enough for one server, four others, or thirty-two small ones. */
 const ENOUGH = 32
-const LARGE = 8
-const SMALL_BYTES_EACH = 32 * KiB
+const LARGE = 16
+const MIDDLE = 8
+const SMALL = 1
 /** A server that takes longer than this for each small read under way works its disk. */
 const QUICK_MS = 1
 /** Weight of the latest answer in the running average. */
@@ -75,15 +77,15 @@ export class Peer {
 
   /** How much of ENOUGH one more read is. */
   weightOf(length: number): number {
-    if (length > SMALL_READ_BYTES || !(this.#smallReadMs < QUICK_MS)) return LARGE
-    return Math.ceil(length / SMALL_BYTES_EACH)
+    if (length >= LARGE_BYTES) return LARGE
+    return length <= SMALL_BYTES && this.#smallReadMs < QUICK_MS ? SMALL : MIDDLE
   }
 
   /** A read was answered well. */
   answered(length: number, tookMs: number, underWay: number): void {
     this.penaltyMs = 0
     this.penaltyUntilMs = 0
-    if (length > SMALL_READ_BYTES) return
+    if (length > SMALL_BYTES) return
     const sample = tookMs / Math.max(1, underWay)
     this.#smallReadMs = Number.isNaN(this.#smallReadMs)
       ? sample

@@ -170,7 +170,7 @@ test('among equals each client has its own order, and one that has enough to do 
     assert.is(peers.next([...replicas].reverse(), [], 4 * KiB, 0), first)
     counts.set(first.server, (counts.get(first.server) ?? 0) + 1)
     const peer = peers.of(first.address)
-    peer.load = 4 * peer.weightOf(MiB)
+    peer.load = 2 * peer.weightOf(MiB)
     const second = peers.next(replicas, [], MiB, 0)!
     assert.is.not(second, first)
     for (const one of replicas) peers.of(one.address).load = one === second ? 33 : 40
