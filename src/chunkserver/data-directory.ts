@@ -19,6 +19,9 @@ export const QUARANTINE_NAME = 'quarantine'
 /** Subdirectories of `chunks`: one for each value of a handle's low byte. */
 export const SHARD_COUNT = 256
 
+/** Characters of a device's name on the wire. */
+const DEVICE_LENGTH_MAX = 100
+
 /** Read errors that a directory may give before it counts as failed; each costs the replica it met. */
 const READ_ERRORS_MAX = 8
 
@@ -47,6 +50,7 @@ export class DataDirectory {
   #readErrors = 0
   #totalBytes = 0
   #freeBytes = 0
+  #device = ''
   /** Syncs of shard directories under way, and those that follow: callers share them. */
   readonly #syncs = new Map<string, { running: Promise<void>; next: Promise<void> | undefined }>()
 
@@ -111,6 +115,7 @@ export class DataDirectory {
       chunks: this.chunkCount,
       scrubPermille: this.scrub.permille,
       scrubAgeMs: this.scrub.ageMs,
+      device: this.#device,
     }
   }
 
@@ -121,6 +126,7 @@ export class DataDirectory {
       const space = await this.disk.space(this.path)
       this.#totalBytes = space.totalBytes
       this.#freeBytes = space.freeBytes
+      this.#device = space.device.slice(0, DEVICE_LENGTH_MAX)
       if (this.freeForChunks > 0) this.#isFull = false
     } catch (error) {
       if (!isDfsError(error)) throw error

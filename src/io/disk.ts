@@ -58,6 +58,8 @@ export interface DiskSpace {
   readonly totalBytes: number
   /** What this process may still use. */
   readonly freeBytes: number
+  /** Names the file system: the same for two paths only when they share their room, on any machine. '': unknown. */
+  readonly device: string
 }
 
 export interface DiskLock {

@@ -171,6 +171,8 @@ export const directoryFacts = struct({
   scrubPermille: added(integer(0, 1000), 0),
   /** Milliseconds since a pass was finished; undefined: none ever was. */
   scrubAgeMs: optional(uint),
+  /** Names its file system: directories of one device share their room. '': unknown. */
+  device: added(label, ''),
 })
 
 /** What a server says of one replica. `sequence` of the carrying message orders these: older is ignored. */

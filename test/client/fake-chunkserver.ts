@@ -200,6 +200,7 @@ export class FakeChunkserver {
       chunks: this.disk.chunks.size,
       scrubPermille: 0,
       scrubAgeMs: undefined,
+      device: '',
     }
   }
 

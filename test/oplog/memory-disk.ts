@@ -145,7 +145,7 @@ export class MemoryDisk implements Disk {
   }
 
   async space(): Promise<DiskSpace> {
-    return { totalBytes: this.capacity, freeBytes: this.capacity - this.#used() }
+    return { totalBytes: this.capacity, freeBytes: this.capacity - this.#used(), device: '' }
   }
 
   async lock(): Promise<DiskLock> {

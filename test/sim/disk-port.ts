@@ -7,7 +7,7 @@ import { assert } from '../../src/base/assert.ts'
 import { crc32 } from '../../src/base/crc32.ts'
 import { DfsError } from '../../src/base/errors.ts'
 import { GiB } from '../../src/base/units.ts'
-import type { Disk, DiskEntry, DiskFile, DiskLock, DiskStat, OpenMode } from '../../src/io/disk.ts'
+import type { Disk, DiskEntry, DiskFile, DiskLock, DiskSpace, DiskStat, OpenMode } from '../../src/io/disk.ts'
 import { type DiskOperation, namesOf, type SimDisk } from './disk.ts'
 import type { FileNode } from './file-node.ts'
 import type { SimProcess } from './machine.ts'
@@ -116,11 +116,11 @@ class SimDiskPort implements Disk {
     })
   }
 
-  space(path: string): Promise<{ totalBytes: number; freeBytes: number }> {
+  space(path: string): Promise<DiskSpace> {
     return this.#change('space', path, ({ disk, node }) => {
       if (node === undefined) throw notFound(path)
       const totalBytes = disk.options.capacityBytes
-      return { totalBytes, freeBytes: Math.max(0, totalBytes - disk.usedBytes()) }
+      return { totalBytes, freeBytes: Math.max(0, totalBytes - disk.usedBytes()), device: disk.name }
     })
   }
 

@@ -24,13 +24,13 @@ export class SimChunkserver {
     this.#options = options
   }
 
-  async start(): Promise<Chunkserver> {
+  async start(directories: readonly string[] = ['/data']): Promise<Chunkserver> {
     this.node = await startChunkserver({
       io: this.machine.io,
       logger: this.machine.log,
       onBug: (error) => this.#world.fail(error),
       options: {
-        directories: ['/data'],
+        directories,
         masters: [this.#master.address],
         listen: { host: this.machine.name, port: CHUNKSERVER_PORT },
         reserveBytes: 0,

@@ -81,6 +81,30 @@ test('what was removed yields to what is written, the oldest first, and no write
   })
 })
 
+test('directories that share a disk count its room once', async () => {
+  const world = new SimWorld(9)
+  await world.run(async () => {
+    const cluster = new SimCluster(world, 2)
+    await cluster.master.start()
+    const [first, second] = cluster.chunkservers
+    await first!.start(['/data', '/more'])
+    second!.machine.addDisk('/more', { capacityBytes: 7 * MiB })
+    await second!.start(['/data', '/more'])
+    for (const { machine } of cluster.chunkservers) machine.disk.options.capacityBytes = 100 * MiB
+    const client = await cluster.client()
+    await world.sleep(MINUTE_MS)
+    const { capacityBytes, freeBytes } = (await client.space()) as { capacityBytes: number; freeBytes: number }
+    assert.is(capacityBytes, 207 * MiB)
+    assert.ok(freeBytes > 206 * MiB && freeBytes <= capacityBytes)
+    const { servers } = (await client.report()) as { servers: { capacityBytes: number; disks: unknown[] }[] }
+    assert.equal(servers.map((server) => [server.capacityBytes, server.disks.length]).sort(), [
+      [100 * MiB, 2],
+      [107 * MiB, 2],
+    ])
+    client.close()
+  })
+})
+
 test('df tells files, their replicas, and what is retained apart', async () => {
   const world = new SimWorld(2)
   await world.run(async () => {

@@ -3,8 +3,9 @@
 // Writes gather (`writev`), a sync is `fdatasync`, a directory's is `fsync`. Node has no fallocate: `allocate` only
 // asks whether there is room.
 
-import { read } from 'node:fs'
+import { read, readFileSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import fs from 'fs-extra'
 import { assert } from '../../base/assert.ts'
 import { DfsError, type ErrorCode } from '../../base/errors.ts'
@@ -73,10 +74,28 @@ export const nodeDisk: Disk = {
 
   async space(path): Promise<DiskSpace> {
     const { bsize, blocks, bavail } = await attempt('measure', path, () => statfs(path))
-    return { totalBytes: bsize * blocks, freeBytes: bsize * bavail }
+    const { dev } = await attempt('measure', path, () => fs.stat(path))
+    return { totalBytes: bsize * blocks, freeBytes: bsize * bavail, device: `${kernelName()} ${dev}` }
   },
 
   lock: (path) => attempt('lock', path, () => lockFile(path)),
+}
+
+let kernel: string | undefined
+
+/** Names the running kernel, whose device numbers are told apart: containers of one machine share it. */
+function kernelName(): string {
+  kernel ??= bootId() ?? hostname()
+  return kernel
+}
+
+/** Undefined where there is no Linux. */
+function bootId(): string | undefined {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+  } catch {
+    return undefined // the machine's name says as much as can be known
+  }
 }
 
 class NodeFile implements DiskFile {

@@ -4,6 +4,7 @@
 import type { DirectoryId } from '../../base/ids.ts'
 import { formatServer, HOLE, LINEAGE_COUNT } from '../../base/ids.ts'
 import { VERSION } from '../../base/version.ts'
+import type { DirectoryFacts } from '../../wire/messages.ts'
 import type { CensusTaker } from '../census.ts'
 import type { Compactor } from '../compactor.ts'
 import { change, type Handlers, type MasterContext } from '../context.ts'
@@ -98,9 +99,8 @@ async function report(context: MasterContext, parts: ReportParts): Promise<unkno
               : liveness === 'live' && intent === 'maintain'
                 ? 'maintenance'
                 : liveness,
-          capacityBytes: sum(server.directories, (directory) => directory.capacityBytes),
+          ...roomOf(server.directories),
           usedBytes: sum(server.directories, (directory) => directory.usedBytes),
-          freeBytes: sum(server.directories, (directory) => directory.freeBytes),
           chunks: sum(server.directories, (directory) => directory.chunks),
           lastContactMs: Math.round(nowMs - server.lastContactMs),
           version: server.version,
@@ -165,9 +165,8 @@ async function space(context: MasterContext, { census, trashSizes, replicas }: R
   const nowMs = clock.nowMs()
   const live = servers.all().filter((server) => servers.liveness(server, nowMs) !== 'dead')
   return {
-    capacityBytes: sum(live, (server) => sum(server.directories, (directory) => directory.capacityBytes)),
+    ...roomOf(live.flatMap((server) => server.directories)),
     usedBytes: sum(live, (server) => sum(server.directories, (directory) => directory.usedBytes)),
-    freeBytes: sum(live, (server) => sum(server.directories, (directory) => directory.freeBytes)),
     /** Bytes of files, once; and of all whole replicas of the chunks that files name, in the trash or not. */
     liveBytes: Math.max(0, state.fileBytes - trashBytes),
     replicaBytes: counted.replicaBytes,
@@ -227,6 +226,19 @@ function info(context: MasterContext, path: string): unknown {
       }
     }),
   }
+}
+
+/** Capacity and room of some directories; what several of them share is counted once. */
+function roomOf(directories: readonly DirectoryFacts[]): { capacityBytes: number; freeBytes: number } {
+  const devices = new Set<string>()
+  const room = { capacityBytes: 0, freeBytes: 0 }
+  for (const { device, capacityBytes, freeBytes } of directories) {
+    if (device !== '' && devices.has(device)) continue
+    devices.add(device)
+    room.capacityBytes += capacityBytes
+    room.freeBytes += freeBytes
+  }
+  return room
 }
 
 function diskPath(

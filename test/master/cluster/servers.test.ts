@@ -15,6 +15,7 @@ const disk = (life: number) => ({
   chunks: 0,
   scrubPermille: 0,
   scrubAgeMs: undefined,
+  device: '',
 })
 const facts = (life = 7) => ({
   identity: 9,
