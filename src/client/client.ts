@@ -8,7 +8,7 @@
 import { setMaxListeners } from 'node:events'
 import { DfsError, isDfsError } from '../base/errors.ts'
 import type { ChunkHandle, ClusterId, ServerId } from '../base/ids.ts'
-import { checkPath } from '../base/path.ts'
+import { checkPath, joinPath } from '../base/path.ts'
 import type { Io } from '../io/io.ts'
 import { type Address, parseAddress } from '../io/network.ts'
 import type { DirectoryEntry, FileStat, MessageName, ReplyOf, RequestOf } from '../wire/messages.ts'
@@ -30,7 +30,7 @@ import { type ReadCounts, ReplicaReader } from './replica-reader.ts'
 import { dropFault } from './retry.ts'
 import { Sessions } from './session.ts'
 import { type NewFileOptions, putSmall } from './small-files.ts'
-import { askWithTail } from './tail-length.ts'
+import { askWithTail, countTails, shortened } from './tail-length.ts'
 import { type WriteOptions, Writer } from './writer.ts'
 
 export interface ClientOptions {
@@ -194,13 +194,16 @@ export class Client {
     }
   }
 
-  /** A page of a directory, in order of the names' UTF-8 bytes. `more`: ask again `after` the last name. Errors: NOT_FOUND, NOT_A_DIRECTORY. */
-  list(
+  /** A page of a directory, in order of the names' UTF-8 bytes, sizes as `stat` says them. `more`: ask again `after` the last name. Errors: NOT_FOUND, NOT_A_DIRECTORY. */
+  async list(
     path: string,
     options: ListOptions = {},
   ): Promise<{ readonly entries: readonly DirectoryEntry[]; readonly more: boolean }> {
     const { after, limit = LIST_LIMIT } = options
-    return this.#ask('list', { path, after, limit }, options, path)
+    const { entries, more, withTail } = await this.#ask('list', { path, after, limit }, options, path)
+    if (withTail.length === 0) return { entries, more }
+    const stat = (name: string) => this.stat(joinPath(path, name), shortened(options))
+    return { entries: await countTails(entries, withTail, stat), more }
   }
 
   /** Every entry of a directory, page after page; what changes meanwhile may be in it or not. */

@@ -5,8 +5,9 @@
 import { DfsError } from '../base/errors.ts'
 import { formatHandle } from '../base/ids.ts'
 import { SECOND_MS } from '../base/units.ts'
-import type { FileStat } from '../wire/messages.ts'
+import type { DirectoryEntry, FileStat } from '../wire/messages.ts'
 import type { Core } from './core.ts'
+import { forEachParallel } from './parallel.ts'
 import type { Patience } from './patience.ts'
 import { asFault, backoffMs, isPassing } from './retry.ts'
 
@@ -69,4 +70,40 @@ async function sealTail(
       throw new DfsError(sealFault.code, `chunk ${formatHandle(handle)}: ${sealFault.message}`, sealFault.detail, fault)
     }
   }
+}
+
+/** Open tails that a list asks for at once, and how long for each. */
+const TAILS_AT_ONCE = 16
+const TAIL_TIMEOUT_MS = 3 * SECOND_MS
+
+/** The options of a call that a list makes for one file. */
+export function shortened<T extends { readonly timeoutMs?: number | undefined }>(options: T): T {
+  return { ...options, timeoutMs: Math.min(options.timeoutMs ?? TAIL_TIMEOUT_MS, TAIL_TIMEOUT_MS) }
+}
+
+/**
+ * Directory entries with what open tails have counted in their sizes. Where that can't be learned soon, or the file has
+ * gone elsewhere, the size stays as the master said it: a list does not fail for it.
+ *
+ * @param places  of the entries that have an open tail
+ * @param stat    asks for a name of the directory
+ */
+export async function countTails(
+  entries: readonly DirectoryEntry[],
+  places: readonly number[],
+  stat: (name: string) => Promise<FileStat>,
+): Promise<DirectoryEntry[]> {
+  const sized = [...entries]
+  await forEachParallel(places, TAILS_AT_ONCE, async (at) => {
+    const entry = entries[at]
+    if (entry === undefined) return
+    try {
+      const { inode, size } = await stat(entry.name)
+      if (inode === entry.inode) sized[at] = { ...entry, size }
+    } catch (error) {
+      const fault = asFault(error)
+      if (fault.code === 'ABORTED') throw fault
+    }
+  })
+  return sized
 }

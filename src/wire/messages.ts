@@ -291,7 +291,12 @@ export const Message = {
     data: 'none',
     means: "a page of a directory, in order of the names' bytes",
     request: struct({ path, after: optional(name), limit: integer(1, 5000) }),
-    reply: struct({ entries: list(directoryEntry, 5000), more: boolean }),
+    reply: struct({
+      entries: list(directoryEntry, 5000),
+      more: boolean,
+      /** Places of files in `entries` that records are being appended to: their sizes are without the open tail. */
+      withTail: added(list(uint, 5000), []),
+    }),
   },
   openForRead: {
     number: 103,

@@ -263,6 +263,36 @@ test('a record may have 16 MiB, one byte more or none is refused, and the append
   })
 })
 
+test('a list counts the records in open tails like stat, and does not fail with their primary', async () => {
+  const world = new SimWorld(15)
+  await world.run(async () => {
+    const cluster = new SimCluster(world, 3)
+    await cluster.start()
+    const client = await cluster.client()
+    await client.makeDirectory('/logs')
+    await client.writeFile('/logs/plain', Buffer.alloc(7))
+    for (const name of ['a', 'b']) {
+      const appender = await client.openAppender(`/logs/${name}`, { create: true })
+      await appender.append(Buffer.alloc(name === 'a' ? 100 : 2000))
+      await appender.close()
+    }
+    const sizes = async () => (await client.list('/logs')).entries.map(({ name, size }) => [name, size])
+    const wanted = [
+      ['a', 100],
+      ['b', 2000],
+      ['plain', 7],
+    ]
+    assert.equal(await sizes(), wanted)
+    const { tail } = await client.stat('/logs/a')
+    const primary = cluster.chunkservers.find(({ machine }) => tail?.address.startsWith(`${machine.name}:`))
+    primary!.crash(false)
+    assert.is((await sizes()).length, 3)
+    await world.sleep(90_000)
+    assert.equal(await sizes(), wanted, 'the tails are sealed: nothing acknowledged is missing')
+    client.close()
+  })
+})
+
 test('GFS §3.4: a snapshot taken among appends is a whole prefix, and later records are not in it', async () => {
   const world = new SimWorld(5)
   await world.run(async () => {

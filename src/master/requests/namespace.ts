@@ -17,7 +17,9 @@ export const namespaceHandlers = {
     const directory = directoryAt(state, path)
     const rows = state.list(directory, after, limit + 1)
     const entries = rows.slice(0, limit).map(({ name, inode }) => directoryEntry(state, name, inode))
-    return { entries, more: rows.length > limit }
+    const { tails } = state.chunks
+    const withTail = tails.size === 0 ? [] : entries.flatMap(({ inode }, at) => (tails.has(inode) ? at : []))
+    return { entries, more: rows.length > limit, withTail }
   },
 
   trashList(context, { after, limit }) {
