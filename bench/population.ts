@@ -1,7 +1,7 @@
 // A master's data directory with many files in it, made in seconds: the log that a master would have written.
 //
 // Each file has a name of 20 bytes, a thousand a directory, and one extent in a chunk of its own: two records a file,
-// as a writer's are (openFile with its first chunk, commitFile with name, extent and seal). Ids are not asked of a
+// as a writer's are (openFile with its first chunk, commitFile with name, extent and seal), 64 files under way. Ids are not asked of a
 // state but foretold, since `apply` gives them in order; a master that replays the log would refuse a wrong one, and
 // who uses the population looks its files up.
 
@@ -24,6 +24,7 @@ const fileBytes = 4 * KiB
 const time = { clusterMs: 1000, wallMs: 1.7e12 }
 const newInode = { mode: 0o644, owner: 'someone', group: 'people', goal: 0 }
 const term = 1
+const filesUnderWay = 64
 /** Bytes that wait for the disk before the next sync is awaited. */
 const batchBytes = 512 * KiB
 const io = nodeIo()
@@ -72,27 +73,33 @@ function* operationsOf(clusterId: ClusterId, files: number): Generator<Operation
   yield applied({ kind: 'registerServer', server: 0, ...server }, 2)
   const members = [{ server: 1 as ServerId, directory, life: 5 as Life }]
 
-  const session = 77 as SessionId
+  const session = (2 ** 47 + 77) as SessionId
   let request = 0
-  const next = () => ({ session, request: ++request, floor: request - 1 })
-  let inode = state.nextInode
-  for (let index = 0; index < files; index++) {
-    if (index % filesPerDirectory === 0) {
+  const next = () => ({ session, request: ++request, floor: Math.max(0, request - 4 * filesUnderWay) })
+  let nextInode = state.nextInode
+  for (let first = 0; first < files; first += filesUnderWay) {
+    const end = Math.min(files, first + filesUnderWay)
+    for (let index = first; index < end; index++) {
+      if (index % filesPerDirectory !== 0) continue
       const path = directoryPath(index / filesPerDirectory)
       yield { kind: 'makeDirectory', by: next(), path, parents: false, inode: newInode }
-      inode++
+      nextInode++
     }
-    yield { kind: 'openFile', by: next(), inode: newInode, members }
-    const handle = chunkHandle(lineage, index + 1)
-    yield {
-      kind: 'commitFile',
-      by: next(),
-      inode: inode++ as InodeId,
-      extents: [{ handle, offset: 0, length: fileBytes }],
-      seals: [{ handle, length: fileBytes, digest: index }],
-      publish: { path: populationPath(index), overwrite: false },
-      close: true,
-      mtimeMs: 0,
+    const firstInode = nextInode
+    for (let index = first; index < end; index++) yield { kind: 'openFile', by: next(), inode: newInode, members }
+    nextInode += end - first
+    for (let index = first; index < end; index++) {
+      const handle = chunkHandle(lineage, index + 1)
+      yield {
+        kind: 'commitFile',
+        by: next(),
+        inode: (firstInode + index - first) as InodeId,
+        extents: [{ handle, offset: 0, length: fileBytes }],
+        seals: [{ handle, length: fileBytes, digest: index }],
+        publish: { path: populationPath(index), overwrite: false },
+        close: true,
+        mtimeMs: 0,
+      }
     }
   }
 }

@@ -400,16 +400,14 @@ const codecs: { readonly [K in OperationKind]: Codec<K> } = {
       else to.push(op.publish.path, op.publish.overwrite)
     },
     read: (from) => {
-      const common = {
-        kind: 'commitFile',
-        by: from.by(),
-        inode: from.whole() as InodeId,
-        extents: from.extents(),
-        seals: from.seals(),
-        close: from.truth(),
-        mtimeMs: from.whole(),
-      } as const
-      return from.has() ? { ...common, publish: from.publish() } : common
+      const by = from.by()
+      const inode = from.whole() as InodeId
+      const extents = from.extents()
+      const seals = from.seals()
+      const close = from.truth()
+      const mtimeMs = from.whole()
+      if (!from.has()) return { kind: 'commitFile', by, inode, extents, seals, close, mtimeMs }
+      return { kind: 'commitFile', by, inode, extents, seals, close, mtimeMs, publish: from.publish() }
     },
   },
   spliceFile: {
