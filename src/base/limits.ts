@@ -59,5 +59,5 @@ export const ORDER_VALID_MS = 5 * SECOND_MS
 /** A master gives no such orders this long after its start. */
 export const ORDER_HOLDBACK_MS = 10 * SECOND_MS
 
-/** Copies under way to one chunkserver at most, whatever the operator says; it keeps more than that waiting (cloner.ts). */
-export const COPIES_PER_SERVER_MAX = 32
+/** Copies under way to one chunkserver at most, whatever the operator says; each holds a few MiB there (cloner.ts). */
+export const COPIES_PER_SERVER_MAX = 15

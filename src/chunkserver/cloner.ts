@@ -11,7 +11,7 @@
 import fastq, { type queueAsPromised } from 'fastq'
 import { DfsError, isDfsError } from '../base/errors.ts'
 import { type ChunkHandle, formatHandle, type Life } from '../base/ids.ts'
-import { PIECE_BYTES, RECORD_INDEX_BYTES_MAX } from '../base/limits.ts'
+import { COPIES_PER_SERVER_MAX, PIECE_BYTES, RECORD_INDEX_BYTES_MAX } from '../base/limits.ts'
 import type { Logger } from '../base/log.ts'
 import { TokenBucket } from '../base/token-bucket.ts'
 import { MiB } from '../base/units.ts'
@@ -28,7 +28,8 @@ import type { DataDirectory } from './data-directory.ts'
 import { ENTRY_BYTES, encodeEntries, RecordIndex } from './record-index.ts'
 import { type Proof, Replica } from './replica.ts'
 
-export const CLONES_AT_ONCE = 4
+/** The master gives fewer, as the operator wants; a last copy finds room beside them. */
+export const CLONES_AT_ONCE = COPIES_PER_SERVER_MAX + 1
 const WAITING_MAX = 64
 const READS_AT_ONCE = 4
 const BURST_BYTES = MiB
@@ -198,8 +199,8 @@ export class Cloner {
     const rate = order.bytesPerSecond
     if (rate === 0) return
     const nowMs = clock.nowMs()
-    if (this.#bucket === undefined) this.#bucket = new TokenBucket(rate, BURST_BYTES, nowMs)
-    else if (rate !== this.#bytesPerSecond) this.#bucket.setRate(rate, BURST_BYTES, nowMs)
+    if (this.#bucket === undefined) this.#bucket = new TokenBucket(rate, burstOf(rate), nowMs)
+    else if (rate !== this.#bytesPerSecond) this.#bucket.setRate(rate, burstOf(rate), nowMs)
     this.#bytesPerSecond = rate
     const waitMs = this.#bucket.take(bytes, nowMs)
     if (waitMs > 0) await clock.sleep(waitMs, signal)
@@ -233,6 +234,11 @@ export function cloneHandlers(
       },
     ],
   ]
+}
+
+/** What may come at once: a quarter of a second's worth, so that a low rate is low from the first byte on. */
+function burstOf(bytesPerSecond: number): number {
+  return Math.min(BURST_BYTES, bytesPerSecond / 4)
 }
 
 function isSame(replica: Replica, order: CloneOrder): boolean {

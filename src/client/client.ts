@@ -514,8 +514,7 @@ export class Client {
   }
 
   /**
-   * What repair and rebalancing may take, after the changes that are given. They hold until the master restarts, and for
-   * copies that begin from now on.
+   * What repair and rebalancing may take, after the changes that are given. They hold until the master restarts.
    */
   copyLimits(
     changes: Partial<RequestOf<'copyLimits'>> = {},

@@ -30,6 +30,8 @@ export type Purpose = 'repair' | 'balance'
 interface Copy {
   readonly plan: CopyPlan
   readonly purpose: Purpose
+  /** 0: not held back. */
+  readonly bytesPerSecond: number
   readonly cancel: AbortController
 }
 
@@ -81,13 +83,13 @@ export class Copies {
    */
   async begin(plan: CopyPlan, purpose: Purpose, bytesPerSecond: number): Promise<number | undefined> {
     const { handle } = plan
-    const copy: Copy = { plan, purpose, cancel: new AbortController() }
+    const copy: Copy = { plan, purpose, bytesPerSecond, cancel: new AbortController() }
     const copies = this.#byHandle.get(handle)
     if (copies) copies.push(copy)
     else this.#byHandle.set(handle, [copy])
     this.#counts[purpose]++
     try {
-      return await this.#copy(copy, bytesPerSecond)
+      return await this.#copy(copy)
     } catch (error) {
       if (!isDfsError(error)) throw error
       this.#failed(plan, error)
@@ -110,6 +112,17 @@ export class Copies {
   cancelAll(purpose: Purpose): void {
     if (this.#counts[purpose] === 0) return
     for (const handle of this.#byHandle.keys()) this.cancel(handle, purpose)
+  }
+
+  /** Ends what was begun at another rate: it is begun again at this one, rather than last for hours. */
+  changeRate(purpose: Purpose, bytesPerSecond: number): void {
+    const reason = new DfsError('ABORTED', 'the operator wants another rate')
+    for (const copies of this.#byHandle.values()) {
+      for (const copy of copies) {
+        const isOther = copy.bytesPerSecond !== 0 && copy.bytesPerSecond !== bytesPerSecond
+        if (copy.purpose === purpose && isOther) copy.cancel.abort(reason)
+      }
+    }
   }
 
   stop(): void {
@@ -137,7 +150,7 @@ export class Copies {
     )
   }
 
-  async #copy({ plan, cancel }: Copy, bytesPerSecond: number): Promise<number | undefined> {
+  async #copy({ plan, bytesPerSecond, cancel }: Copy): Promise<number | undefined> {
     const { state, servers, limits, ask } = this.#context
     const { handle, target, directory } = plan
     const chunk = state.chunk(handle)

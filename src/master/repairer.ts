@@ -104,6 +104,13 @@ export class Repairer {
     this.#sealed.set(handle, this.#context.clock.nowMs())
   }
 
+  /** The operator changed what copies may take. */
+  limitsChanged(): void {
+    const { repairBytesPerSecond, balanceBytesPerSecond } = this.#context.limits
+    this.#copies.changeRate('repair', repairBytesPerSecond)
+    this.#copies.changeRate('balance', balanceBytesPerSecond)
+  }
+
   /** Orders to delete surplus replicas, for one heartbeat reply. */
   takeTrims(server: ServerId): Order[] {
     if (!this.#mayAct() || !this.#replicas.mayDelete) return []
@@ -127,6 +134,7 @@ export class Repairer {
     this.#timer = clock.after(TICK_MS, () => {
       const lateMs = clock.nowMs() - dueMs
       if (lateMs > LATE_MS) servers.excuse(lateMs)
+      servers.excuseCommonSilence(TICK_MS, clock.nowMs())
       this.#tick()
       this.#arm()
     })
@@ -255,11 +263,16 @@ export class Repairer {
   #judge(handle: ChunkHandle): Judged | undefined {
     const { state, clock } = this.#context
     const chunk = state.chunk(handle)
-    if (chunk?.state !== 'sealed' || this.#sealed.has(handle)) return undefined
+    if (chunk?.state !== 'sealed') return undefined
     // Named by a file, or about to be: its writer holds it. What nothing names is garbage on its way out.
     if (chunk.references === 0 && chunk.owner === 0) return undefined
     const nowMs = clock.nowMs()
     const replicas = this.#replicasOf(handle, nowMs)
+    if (this.#sealed.has(handle)) {
+      // Whoever can hear of the seal is about to say that it has carried it out. For who is gone nobody waits.
+      if (replicas.some(({ state, presence }) => state === 'open' && presence !== 'lost')) return undefined
+      this.#sealed.delete(handle)
+    }
     return { chunk, replicas, verdict: judgeChunk(chunk.goal || state.goal, replicas) }
   }
 
@@ -322,9 +335,10 @@ export class Repairer {
       this.#wantLater(handle, verdict.whole)
       return
     }
-    const avoid = new Set([...targets, ...(failure?.servers ?? [])])
+    const avoid = new Set(targets)
+    const failedOn = failure?.servers ?? new Set()
     const isAwaited = this.#attention.isAwaited(handle)
-    wants.push({ handle, length: chunk.length, missing, whole: verdict.whole, replicas, isAwaited, avoid })
+    wants.push({ handle, length: chunk.length, missing, whole: verdict.whole, replicas, isAwaited, avoid, failedOn })
   }
 
   #begin(plan: CopyPlan): void {

@@ -8,7 +8,7 @@
 //   - what a message with a lower sequence than the last one says is ignored
 
 import type { DirectoryId, Life, ServerId } from '../../base/ids.ts'
-import { MINUTE_MS } from '../../base/units.ts'
+import { MINUTE_MS, SECOND_MS } from '../../base/units.ts'
 import type { DirectoryFacts } from '../../wire/messages.ts'
 import { FaultDetector } from './fault-detector.ts'
 
@@ -79,6 +79,9 @@ const HEARTBEAT_MS_MIN = 500
 const HEARTBEAT_MS_MAX = 2000
 /** Heartbeats a second that the master takes before it asks for fewer. */
 const HEARTBEATS_PER_MS = 0.4
+/** Nobody heard in so many intervals is the silence of all; it is nobody's death for so long. */
+const COMMON_INTERVALS = 3
+const COMMON_SILENCE_MS_MAX = 10 * SECOND_MS
 /** An interval is at least so many of the delays that heartbeats usually have. */
 const DELAYS_PER_INTERVAL = 4
 
@@ -89,6 +92,8 @@ export class Servers {
   /** Median over the connected servers, looked at once for each round of heartbeats. */
   #usualLateMs = 0
   #beatsSeen = 0
+  /** When anybody was last heard. */
+  #heardMs = 0
 
   constructor(settings: LivenessSettings) {
     this.#settings = settings
@@ -110,6 +115,18 @@ export class Servers {
       server.lastContactMs += ms
       server.detector.excuse(ms)
     }
+  }
+
+  /**
+   * Called every `elapsedMs`. While no connected server is heard nobody has died: it is the network, or this
+   * master, and there would be nobody to copy to. Their silence stands still, for COMMON_SILENCE_MS_MAX at most.
+   */
+  excuseCommonSilence(elapsedMs: number, nowMs: number): void {
+    if (this.#settings.deadAfterMs !== undefined) return
+    const silentMs = nowMs - this.#heardMs - COMMON_INTERVALS * this.heartbeatMs
+    if (silentMs < 0 || silentMs > COMMON_SILENCE_MS_MAX) return
+    const connected = [...this.#servers.values()].filter(({ connection }) => connection !== undefined)
+    if (connected.length > 1) for (const { detector } of connected) detector.excuse(elapsedMs)
   }
 
   get(id: ServerId): ServerView | undefined {
@@ -150,6 +167,7 @@ export class Servers {
       recentPlacements: 0,
     }
     this.#servers.set(id, server)
+    this.#heardMs = nowMs
     for (const directory of facts.directories) this.#directories.set(directory.directory, id)
     return server
   }
@@ -167,6 +185,7 @@ export class Servers {
     server.queuedBytes = queuedBytes
     server.lastContactMs = nowMs
     server.detector.beat(this.heartbeatMs, nowMs)
+    this.#heardMs = nowMs
     if (++this.#beatsSeen >= this.#servers.size) this.#lookAtDelays()
     server.recentPlacements = 0
     for (const directory of directories) this.#directories.set(directory.directory, server.id)

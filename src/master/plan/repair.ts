@@ -122,8 +122,10 @@ export interface CopyWant {
   readonly replicas: readonly ReplicaView[]
   /** A reader has met a bad replica of it. */
   readonly isAwaited: boolean
-  /** Servers that this copy failed on a moment ago, and those that one is under way to. */
+  /** Servers that a copy of it is under way to. */
   readonly avoid: ReadonlySet<ServerId>
+  /** Servers that a copy of it failed on a moment ago: taken again when there is no other. */
+  readonly failedOn: ReadonlySet<ServerId>
 }
 
 export interface CopyPlan {
@@ -137,6 +139,7 @@ export interface CopyPlan {
 export interface CopyLimits {
   /** Copies that may begin now, over the whole cluster. */
   readonly budget: number
+  /** To one server and from one; one more each for last copies. */
   readonly inPerServer: number
   readonly outPerServer: number
 }
@@ -159,22 +162,27 @@ export function planCopies(
   const copiesOut = new Map(servers.map((server) => [server.id, server.copiesOut]))
   for (const want of [...wants].sort(byUrgency)) {
     const taken = new Set(want.avoid)
+    // One slot of each server is for last copies: those that are held back may take minutes.
+    const more = want.whole <= 1 ? 1 : 0
+    const inMax = limits.inPerServer + more
+    const outMax = limits.outPerServer + more
     for (let copy = 0; copy < want.missing; copy++) {
       if (plans.length >= limits.budget) return plans
-      if (!hasFreeSource(want, byId, copiesOut, limits.outPerServer)) break
-      const free = servers.filter(
-        (server) => !taken.has(server.id) && (copiesIn.get(server.id) ?? 0) < limits.inPerServer,
-      )
-      const target = targetOf(want, free, byId, copiesIn, random)
+      if (!hasFreeSource(want, byId, copiesOut, outMax)) break
+      const free = servers.filter((server) => !taken.has(server.id) && (copiesIn.get(server.id) ?? 0) < inMax)
+      const others = free.filter(({ id }) => !want.failedOn.has(id))
+      const target =
+        targetOf(want, others, byId, copiesIn, random) ??
+        (others.length < free.length ? targetOf(want, free, byId, copiesIn, random) : undefined)
       const to = target && byId.get(target.server)
       if (target === undefined || to === undefined) break
-      const sources = sourcesOf(want.replicas, to, byId, copiesOut, limits.outPerServer)
+      const sources = sourcesOf(want.replicas, to, byId, copiesOut, outMax)
       const first = sources[0]
       if (first === undefined) break
       // A damaged replica that its copy takes the place of is its last source, for what no other proves.
-      const others = sources.filter((source) => source !== target.server)
-      if (others.length < sources.length) others.push(target.server)
-      plans.push({ handle: want.handle, target: target.server, directory: target.directory, sources: others })
+      const elsewhere = sources.filter((source) => source !== target.server)
+      if (elsewhere.length < sources.length) elsewhere.push(target.server)
+      plans.push({ handle: want.handle, target: target.server, directory: target.directory, sources: elsewhere })
       taken.add(target.server)
       copiesIn.set(target.server, (copiesIn.get(target.server) ?? 0) + 1)
       copiesOut.set(first, (copiesOut.get(first) ?? 0) + 1)

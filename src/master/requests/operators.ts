@@ -63,8 +63,10 @@ export function operatorHandlers(repairer: Repairer, requests: Requests) {
       limits.copiesPerServer = copiesPerServer ?? before.copiesPerServer
       limits.isBalancing = isBalancing ?? before.isBalancing
       const now = { ...limits }
-      if (JSON.stringify(now) !== JSON.stringify(before))
+      if (JSON.stringify(now) !== JSON.stringify(before)) {
         logger.info({ event: 'copy-limits', before, now }, 'the operator changed what copying may take')
+        repairer.limitsChanged()
+      }
       return now
     },
 

@@ -113,6 +113,34 @@ test('heartbeats are 500 ms apart in small clusters, 2 s in large ones, and long
   )
 })
 
+test("silence of all at once is nobody's death, for ten seconds; of some, with others heard, it is", () => {
+  const servers = new Servers({})
+  const all = [1, 2, 3].map((number) => servers.join(number as ServerId, facts(), number, 0))
+  const [first, second] = all
+  let nowMs = 0
+  const pass = (ms: number) => {
+    for (let i = 0; i < ms; i += 100) {
+      nowMs += 100
+      servers.excuseCommonSilence(100, nowMs)
+    }
+  }
+  const states = () => all.map((server) => servers.liveness(server, nowMs))
+  pass(9000)
+  assert.equal(states(), ['suspect', 'suspect', 'suspect'])
+  servers.beat(first!, first!.directories, 0, 0, nowMs)
+  assert.equal(states(), ['live', 'suspect', 'suspect'], 'who is heard first does not condemn the others')
+  pass(500)
+  servers.beat(second!, second!.directories, 0, 0, nowMs)
+  pass(1000)
+  assert.equal(states(), ['live', 'live', 'dead'], 'the third has had its time')
+  pass(15_000)
+  assert.equal(states(), ['dead', 'dead', 'dead'])
+  const fixed = new Servers({ deadAfterMs: 1000 })
+  const own = [1, 2].map((number) => fixed.join(number as ServerId, facts(), number, 0))
+  for (let ms = 0; ms < 2000; ms += 100) fixed.excuseCommonSilence(100, ms)
+  assert.is(fixed.liveness(own[0]!, 2000), 'dead', 'the operator fixed it')
+})
+
 test('a directory has the life of the last join', () => {
   const servers = new Servers({ deadAfterMs: 10_000 })
   servers.join(id, facts(7), 1, 0)

@@ -121,6 +121,7 @@ function want(handle: number, text: string, fields: Partial<CopyWant> = {}): Cop
     replicas: views,
     isAwaited: false,
     avoid,
+    failedOn: new Set<ServerId>(),
     ...fields,
   }
 }
@@ -147,6 +148,18 @@ test('a target never holds the chunk already, unless nothing else is left: then 
   }
 })
 
+test('where a copy failed it is tried again only when there is no other place; never where one is under way', () => {
+  const failedOn = new Set([4 as ServerId])
+  const some = [server(1), server(2), server(4), server(5)]
+  for (let seed = 0; seed < 20; seed++) {
+    const random = new Random(seed)
+    assert.is(planCopies([want(1, 'gh gh gx', { failedOn })], some, limits, random)[0]!.target, 5)
+    assert.is(planCopies([want(1, 'gh gh gx', { failedOn })], some.slice(0, 3), limits, random)[0]!.target, 4)
+    const avoid = failedOn
+    assert.equal(planCopies([want(1, 'gh gh gx', { avoid })], some.slice(0, 3), limits, random), [])
+  }
+})
+
 test('limits hold for the cluster, for each target and for each source', () => {
   const wants = Array.from({ length: 40 }, (_, index) => want(index + 1, 'gh gh gx'))
   const plans = planCopies(wants, servers, { budget: 30, inPerServer: 2, outPerServer: 3 }, new Random(3))
@@ -155,6 +168,13 @@ test('limits hold for the cluster, for each target and for each source', () => {
   assert.ok(plans.length >= 4 && plans.length <= 6)
   assert.ok(per(({ target }) => target) <= 2)
   assert.ok(per(({ sources }) => sources[0]) <= 3)
+})
+
+test('a last copy finds a slot where others have taken all', () => {
+  const busy = [1, 2, 3, 4].map((id) => server(id, { copiesIn: 2, copiesOut: 3 }))
+  const narrow = { budget: 10, inPerServer: 2, outPerServer: 3 }
+  assert.equal(planCopies([want(1, 'gh gh gx')], busy, narrow, new Random(1)), [])
+  assert.is(planCopies([want(1, 'gh gx gx')], busy, narrow, new Random(1)).length, 1, 'one from that source')
 })
 
 test('dead, full and unwilling servers are no targets, dead ones no sources', () => {
