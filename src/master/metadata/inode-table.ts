@@ -237,7 +237,9 @@ export class InodeTable {
         return
       }
     }
-    this.#reserve(row, newCount)
+    const isShorter = added.length < removed
+    if (isShorter) this.#locate(row)
+    else this.#reserve(row, newCount)
     const { values, base } = this.#lists
     if (added.length !== removed && after > 0) {
       values.copyWithin(base + (from + added.length) * 3, base + (from + removed) * 3, base + count * 3)
@@ -252,6 +254,8 @@ export class InodeTable {
     }
     this.#setA(row, size)
     this.#setC(row, newCount)
+    // A smaller block has no room for what stood behind the removed ones: only now that they have moved up.
+    if (isShorter) this.#reserve(row, newCount)
   }
 
   /** Makes the row a list with room for `count` extents, its present extents kept, and locates it. */

@@ -233,6 +233,36 @@ test('a chunk stays open to the file that holds a part of it, also for other ses
   ])
 })
 
+test('a splice that makes many extents one keeps those behind it, whatever room the list then needs', () => {
+  for (const count of [3, 5, 9, 17, 40, 130]) {
+    for (const kept of [1, 2, 5]) {
+      const harness = new Harness()
+      const handle = harness.packing()
+      const extents = (from: number) => Array.from({ length: count }, (_, index) => extent(handle, from + index * 2, 1))
+      const inode = harness.put('/f', extents(0))
+      const other = harness.put('/neighbour', extents(1000))
+      const removed = Math.max(1, count - 1 - kept)
+      const splice = { kind: 'spliceFile', inode, offset: 1, seals: [], mtimeMs: 0 } as const
+      harness.clientOk({ ...splice, extents: [extent(handle, 5000, removed)] })
+      const expected = [
+        [handle, 0, 1],
+        [handle, 5000, removed],
+        ...extents(0)
+          .slice(1 + removed)
+          .map(tupleOf),
+      ]
+      assert.equal(harness.extentsOf('/f'), expected, `${removed} of ${count} extents made one`)
+      assert.equal(harness.extentsOf('/neighbour'), extents(1000).map(tupleOf))
+      assert.is(harness.state.stat(other)!.size, count)
+      checkInvariants(harness.state)
+    }
+  }
+})
+
+function tupleOf({ handle, offset, length }: Extent): readonly number[] {
+  return [handle, offset, length]
+}
+
 test('a file of a hundred thousand extents is found, spliced and cut at any offset', () => {
   const harness = new Harness()
   let handle = harness.packing()
