@@ -43,6 +43,17 @@ const targets: Readonly<Record<string, Readonly<Record<string, Target>>>> = {
     'checkpoint, start': small(1.5, 0.8),
     'paced, slower by': small(2, 1.3),
   },
+  repair: {
+    'kill: redundancy back': small(5, 3),
+    'kill: detection': small(1, 0.8),
+    'kill: clone rate': large('ratio', 0.6, 0.8),
+    'stop: redundancy back': small(7, 5),
+    'stop: detection': small(3, 2.5),
+    'cut: redundancy back': small(7, 5),
+    'cut: detection': small(3, 2.5),
+    'two: no single replica': small(5, 3),
+    'reads: p99 ratio': small(2, 1.5),
+  },
   'metadata-memory': { 'memory a file': small(150, 110) },
 }
 

@@ -1,5 +1,6 @@
 // admin servers, scrub, safemode: what an operator asks of the cluster's parts.
 
+import { DfsError } from '../../base/errors.ts'
 import { parseServer, type ServerId } from '../../base/ids.ts'
 import { formatBytes, formatDuration } from '../../base/units.ts'
 import { type DfsContext, defineDfsVerb } from '../context.ts'
@@ -108,25 +109,66 @@ async function explain(context: DfsContext, id: string, server: ServerId): Promi
 }
 
 export const adminScrub = defineDfsVerb({
-  usage: '[ID]',
+  usage: '[ID] [--status]',
   words: [0, 1],
-  options: {},
-  examples: [['dfs admin scrub cs-2', 'every replica of cs-2 is read and checked, starting now']],
-  async run({ context, words: [id] }) {
+  options: {
+    status: { kind: 'flag', describe: 'how far each disk is, and when all of it was checked last; begins nothing' },
+  },
+  examples: [
+    ['dfs admin scrub cs-2', 'every replica of cs-2 is read and checked, starting now'],
+    ['dfs admin scrub --status', 'where the scrubs are, disk by disk'],
+  ],
+  async run({ context, values, words: [id] }) {
     const client = await context.client()
     const server = id === undefined ? undefined : serverOf(id)
+    if (values.status) {
+      await scrubStatus(context, id)
+      return undefined
+    }
     const { begun, refused } = await client.scrub(server, { signal: context.signal })
     const name = (number: number) => `cs-${number}`
     const document = { begun: begun.map(name), refused: refused.map(name) }
     await context.out.document(document, () =>
       [
-        begun.length === 0 ? 'no server has begun' : `begun: ${document.begun.join(', ')}; see \`dfs admin servers\``,
+        begun.length === 0
+          ? 'no server has begun'
+          : `begun: ${document.begun.join(', ')}; see \`dfs admin scrub --status\``,
         ...(refused.length === 0 ? [] : [`not reached: ${document.refused.join(', ')}`]),
       ].join('\n'),
     )
     return refused.length > 0 ? 1 : undefined
   },
 })
+
+/** @param id  of one server; undefined: all */
+async function scrubStatus(context: DfsContext, id: string | undefined): Promise<void> {
+  const client = await context.client()
+  const { servers } = asReport(await client.report({ signal: context.signal }))
+  const meant = servers.filter((server) => id === undefined || server.id === id)
+  if (id !== undefined && meant.length === 0) throw new DfsError('NOT_FOUND', `${id}: no such chunkserver`, { id })
+  const disks = meant.flatMap((server) =>
+    server.disks.map(({ path, state, scrubPermille, scrubAgeMs }) => ({
+      server: server.id,
+      path,
+      state,
+      scrubPermille,
+      scrubAgeMs,
+    })),
+  )
+  await context.out.document({ disks }, () =>
+    table(
+      ['server', 'disk', 'is', 'scrub', 'last full scrub'],
+      disks.map(({ server, path, state, ...scrub }) => [server, path, state, ...scrubCells(scrub)]),
+    ),
+  )
+}
+
+type ScrubFacts = Pick<Report['servers'][number]['disks'][number], 'scrubPermille' | 'scrubAgeMs'>
+
+function scrubCells({ scrubPermille, scrubAgeMs }: ScrubFacts): [string, string] {
+  const age = scrubAgeMs === null ? 'never' : `${formatDuration(scrubAgeMs)} ago`
+  return [`${(scrubPermille / 10).toFixed(1)} %`, age]
+}
 
 export const adminSafemode = defineDfsVerb({
   usage: 'get|enter|leave|wait',
@@ -172,8 +214,7 @@ function serverTable({ servers }: Report): string {
       disk?.path ?? '-',
       disk?.state ?? '-',
       disk === undefined ? '-' : formatBytes(disk.freeBytes),
-      disk === undefined ? '-' : `${(disk.scrubPermille / 10).toFixed(1)} %`,
-      disk === undefined ? '-' : disk.scrubAgeMs === null ? 'never' : `${formatDuration(disk.scrubAgeMs)} ago`,
+      ...(disk === undefined ? ['-', '-'] : scrubCells(disk)),
     ])
   })
   return table(['server', 'address', 'state', 'disk', 'is', 'free', 'scrub', 'last full scrub'], rows)
