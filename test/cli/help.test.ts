@@ -14,7 +14,8 @@ import type { Verb } from '../../src/cli/verb.ts'
 const contract = {
   dfs: `put get cat head tail append write ls tree find stat mkdir rmdir rm mv cp touch truncate concat du df checksum
     setrep chmod chown setfattr getfattr snapshot trash-ls trash-restore trash-empty info report bench-throughput
-    bench-meta bench-append admin-checkpoint admin-accept-rollback admin-servers admin-repair admin-scrub admin-safemode fsck doctor`,
+    bench-meta bench-append admin-checkpoint admin-accept-rollback admin-servers admin-repair admin-scrub admin-safemode
+    admin-balance admin-compact admin-top fsck doctor`,
   dfsd: `master chunk dev oplog-dump oplog-verify oplog-stats checkpoint-dump checkpoint-verify chunk-store-verify
     chunk-store-dump`,
 }

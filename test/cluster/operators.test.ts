@@ -214,6 +214,16 @@ test('a scrub finds bytes that were changed behind the back of a server', async 
   assert.match(seen, /dfs_chunk_scrub_passes_total/)
   const { disks } = (await cluster.json<{ disks: { scrubAgeMs: number | null }[] }[]>('admin', 'servers'))[0]!
   assert.ok(disks.length === 1)
+  const status = await cluster.json<{ disks: { server: string; path: string; scrubAgeMs: number | null }[] }>(
+    'admin',
+    'scrub',
+    '--status',
+  )
+  assert.equal(
+    status.disks.map(({ server }) => server),
+    ['cs-1', 'cs-2', 'cs-3'],
+  )
+  assert.match(await cluster.dfs('admin', 'scrub', 'cs-2', '--status'), /cs-2 .* ok .* %/)
 })
 
 test('a lost server is DEGRADED (1), all lost is DAMAGED (2) with the files that are', async () => {

@@ -107,6 +107,27 @@ test('a primary that is cut off from the master acknowledges nothing after the s
     for (const [number, offset] of acknowledged) assert.is(bytes.readUInt32LE(offset), number, `record ${number}`)
   }))
 
+test('the primary of a tail does not answer a reader: the tail is sealed, and every acknowledged byte is counted and read', () =>
+  inCluster(3, 4, async (cluster, client, world) => {
+    const appender = await client.openAppender('/log', { create: true })
+    const records = Array.from({ length: 30 }, () => world.random.bytes(500))
+    for (const record of records) await appender.append(record)
+    const [open] = await chunksOf(client, '/log')
+    const reader = await cluster.client({ timeoutMs: 30_000 })
+    await reader.stat('/')
+    // The master still hears it, so that nobody but the reader can tell.
+    world.network.partition(serverAt(cluster, open!.replicas[0]!.address).machine.name, 'client-2')
+    const startMs = world.nowMs
+    assert.is((await reader.stat('/log')).size, 15_000)
+    assert.ok(world.nowMs - startMs < 5000, `${world.nowMs - startMs} ms`)
+    assert.is(sealsIn(cluster, /its length was asked for/).length, 1)
+    assert.is(Buffer.compare(await reader.readFile('/log'), Buffer.concat(records)), 0)
+    const more = world.random.bytes(500)
+    assert.is(await appender.append(more), 15_000, 'its writer goes on in the next')
+    await appender.close()
+    reader.close()
+  }))
+
 /** Writes a file piece by piece, each flushed. @returns how long each took */
 async function flushes(client: Client, world: SimWorld, count: number): Promise<number[]> {
   const writer = client.createWriter('/file')
