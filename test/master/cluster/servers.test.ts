@@ -133,7 +133,7 @@ test("silence of all at once is nobody's death, for ten seconds; of some, with o
   servers.beat(second!, second!.directories, 0, 0, nowMs)
   pass(1000)
   assert.equal(states(), ['live', 'live', 'dead'], 'the third has had its time')
-  pass(15_000)
+  pass(20_000)
   assert.equal(states(), ['dead', 'dead', 'dead'])
   const fixed = new Servers({ deadAfterMs: 1000 })
   const own = [1, 2].map((number) => fixed.join(number as ServerId, facts(), number, 0))
