@@ -16,6 +16,8 @@ export class SimChunkserver {
   readonly #master: SimMaster
   readonly #options: Partial<ChunkserverOptions>
   node: Chunkserver | undefined
+  /** '': it has no name. */
+  rack = ''
 
   constructor(world: SimWorld, name: string, master: SimMaster, options: Partial<ChunkserverOptions> = {}) {
     this.machine = world.machine(name)
@@ -34,6 +36,7 @@ export class SimChunkserver {
         masters: [this.#master.address],
         listen: { host: this.machine.name, port: CHUNKSERVER_PORT },
         reserveBytes: 0,
+        rack: this.rack,
         ...this.#options,
       },
     })

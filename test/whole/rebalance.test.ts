@@ -187,6 +187,38 @@ test('a drained server gives and takes nothing by balancing; what it holds is ma
   })
 })
 
+test('a rack for replicas that crowd another: each chunk gets one there, whatever that does to the levels, and keeps it', async () => {
+  const world = new SimWorld(6)
+  await world.run(async () => {
+    const { cluster, client } = await filled(world, 4, 0, 0)
+    for (const [index, chunkserver] of cluster.chunkservers.entries()) {
+      chunkserver.rack = index === 3 ? 'b' : 'a'
+      if (index < 3) await chunkserver.start()
+    }
+    for (let index = 0; index < 24; index++) await client.writeFile(`/f${index}`, world.random.bytes(CHUNK_BYTES))
+    await cluster.chunkservers[3]!.start()
+    await world.sleep(2 * MINUTE_MS)
+    const { moved } = await balanceOf(client)
+    assert.ok(moved.copies >= 24, `${moved.copies} moves`)
+    await world.sleep(10 * MINUTE_MS)
+    assert.equal((await balanceOf(client)).moved, moved)
+    for (let index = 0; index < 24; index++) {
+      const { chunks } = (await client.info(`/f${index}`)) as {
+        chunks: { state: string; replicas: { server: string }[] }[]
+      }
+      for (const { state, replicas } of chunks) {
+        assert.is(replicas.length, 3)
+        if (state === 'sealed')
+          assert.ok(
+            replicas.some(({ server }) => server === 'cs-4'),
+            'none in rack b',
+          )
+      }
+    }
+    client.close()
+  })
+})
+
 test('servers die and come back while the disks are being levelled: never below the goal by a move, every byte right', async () => {
   for (let seed = 10; seed < 14; seed++) {
     const world = new SimWorld(seed)
