@@ -96,7 +96,7 @@ export class BlockCheck implements DataSink {
     const from = Math.max(0, this.#start - this.#at)
     const to = Math.min(bytes.length, this.#end - this.#at)
     if (from < to) {
-      const wanted = bytes.subarray(from, to)
+      const wanted = from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to)
       if (this.#target !== undefined) this.#target.set(wanted, this.#at + from - this.#start)
       else {
         received.retain()
@@ -130,7 +130,8 @@ export class BlockCheck implements DataSink {
       const block = Math.floor(at / BLOCK_BYTES)
       const blockEnd = Math.min(this.#dataBytes, (block + 1) * BLOCK_BYTES)
       const to = Math.min(bytes.length, from + blockEnd - at)
-      this.#blockCrc = crc32(bytes.subarray(from, to), this.#blockCrc)
+      const run = from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to)
+      this.#blockCrc = crc32(run, this.#blockCrc)
       from = to
       if (this.#at + to < blockEnd) return
       if (this.#blockCrc !== this.#checksums.getUint32(4 * block, true) && this.#badBlock < 0) this.#badBlock = block

@@ -21,6 +21,9 @@ export interface CallOptions {
 
 export const TIMEOUT_MS_DEFAULT = 30 * SECOND_MS
 
+/** Signals that are not warned about. */
+const unlimited = new WeakSet<AbortSignal>()
+
 export class Patience {
   readonly signal: AbortSignal | undefined
   /** Milliseconds without progress that are borne. */
@@ -35,7 +38,10 @@ export class Patience {
     this.#clock = clock
     this.signal = options.signal
     // One signal ends many requests at once: that is what it is for, not a leak to be warned of.
-    if (options.signal !== undefined) setMaxListeners(0, options.signal)
+    if (options.signal !== undefined && !unlimited.has(options.signal)) {
+      unlimited.add(options.signal)
+      setMaxListeners(0, options.signal)
+    }
     this.timeoutMs = options.timeoutMs ?? timeoutMsDefault
     this.#last = parent === undefined ? { progressMs: nowMs } : parent.#last
     const endsMs = options.deadlineMs === undefined ? Number.POSITIVE_INFINITY : nowMs + options.deadlineMs

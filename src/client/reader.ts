@@ -3,26 +3,30 @@
 // A reader keeps the extents of its open: what is written, renamed or removed meanwhile doesn't disturb it while the
 // content version is the same; else FILE_CHANGED.
 //
-// Bounds: a stream has at most READ_AHEAD_BYTES asked for or waiting for the consumer.
+// Bounds: a stream has at most READ_AHEAD_BYTES asked for or waiting for the consumer; positioned reads that follow each
+// other are read ahead by read-ahead.ts.
 
 import { Readable } from 'node:stream'
 import type { ReadableStream } from 'node:stream/web'
 import { DfsError, isDfsError } from '../base/errors.ts'
 import { HOLE } from '../base/ids.ts'
 import { BLOCK_BYTES, PIECE_BYTES } from '../base/limits.ts'
-import { MiB } from '../base/units.ts'
+import { MiB, SECOND_MS } from '../base/units.ts'
 import type { DiskFile } from '../io/disk.ts'
 import type { FileStat, PlacedExtent } from '../wire/messages.ts'
 import type { Core } from './core.ts'
 import { FileMap } from './file-map.ts'
 import type { CallOptions } from './patience.ts'
 import { linkSignals, Patience } from './patience.ts'
+import { ReadAhead } from './read-ahead.ts'
 import type { Fetched } from './read-race.ts'
 import type { ReplicaReader } from './replica-reader.ts'
 import { dropFault } from './retry.ts'
 
 const READ_AHEAD_BYTES = 8 * MiB
 const PARTS_AHEAD_MAX = 64
+/** For a window that is read ahead of positioned reads. */
+const AHEAD_MS = 2 * SECOND_MS
 
 /** A part of the file. */
 export interface Range {
@@ -49,6 +53,7 @@ export class Reader {
   readonly #map: FileMap
   readonly #timeoutMs: number
   readonly #closing = new AbortController()
+  readonly #ahead: ReadAhead
   /** Under way; as long as there are any, the end of the client ends them too. */
   #shortReads = 0
   #unlink: () => void = () => {}
@@ -58,6 +63,9 @@ export class Reader {
     this.#replicas = replicas
     this.#map = map
     this.#timeoutMs = timeoutMs
+    // In less time than a read has: who waits for a window that fails still has most of its own.
+    const deadlineMs = Math.min(AHEAD_MS, timeoutMs / 4)
+    this.#ahead = new ReadAhead(map.stat.size, (start, length) => this.read(start, length, { deadlineMs }))
   }
 
   static async open(
@@ -92,6 +100,12 @@ export class Reader {
   async read(offset: number, length: number, options: CallOptions = {}): Promise<Buffer> {
     const [start, bytes] = this.#clip({ offset, length })
     const target = Buffer.allocUnsafe(bytes)
+    const ahead = this.#readAhead(start, bytes, options)
+    const known = ahead && (await ahead)
+    if (known !== undefined) {
+      target.set(known)
+      return target
+    }
     const only = options.signal === undefined ? this.#onlyPart(start, bytes) : undefined
     if (only !== undefined) await this.#fetchAtOnce(only, target, options)
     else await this.#fill(target, start, options)
@@ -104,6 +118,12 @@ export class Reader {
    */
   async readInto(target: Uint8Array, offset: number, options: CallOptions = {}): Promise<number> {
     const [start, bytes] = this.#clip({ offset, length: target.length })
+    const ahead = this.#readAhead(start, bytes, options)
+    const known = ahead && (await ahead)
+    if (known !== undefined) {
+      target.set(known)
+      return bytes
+    }
     // Lent and then copied: bytes that arrive are not yet proven.
     const put = (slices: readonly Uint8Array[], fileOffset: number): void => {
       let at = fileOffset - start
@@ -201,6 +221,14 @@ export class Reader {
       throw new DfsError('INVALID_ARGUMENT', `a read of ${length} bytes: expected 0 upward`, { length })
     const start = Math.min(offset, this.size)
     return [start, Math.min(length, this.size - start)]
+  }
+
+  /** The bytes of a positioned read, if they were or are being read ahead. Who brings bounds of its own waits for its own request. */
+  #readAhead(start: number, bytes: number, options: CallOptions): Promise<Buffer | undefined> | undefined {
+    const { signal, deadlineMs, timeoutMs } = options
+    if (bytes === 0 || this.#closing.signal.aborted) return undefined
+    if (signal !== undefined || deadlineMs !== undefined || timeoutMs !== undefined) return undefined
+    return this.#ahead.take(start, bytes)
   }
 
   /** The range as one part, when one request can read it and it is known where it lies: what most short reads are. */
