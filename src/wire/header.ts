@@ -6,7 +6,7 @@
 //   - nothing in a header is believed before its checksum is right
 //   - only requests and replies carry data; pings and cancels carry nothing
 
-import { crc32 } from '../base/crc32.ts'
+import { crc32Of } from '../base/crc32.ts'
 import { DfsError } from '../base/errors.ts'
 
 export const HEADER_BYTES = 32
@@ -86,7 +86,7 @@ export function writeHeader(into: Buffer, offset: number, header: Readonly<Frame
   into.writeUInt32LE(header.dataBytes, offset + 16)
   into.writeUInt32LE(header.bodyCrc, offset + 20)
   into.writeUInt32LE(header.dataCrc, offset + 24)
-  into.writeUInt32LE(crc32(into.subarray(offset, offset + 28)), offset + 28)
+  into.writeUInt32LE(crc32Of(into, offset, offset + 28), offset + 28)
 }
 
 /**
@@ -107,7 +107,7 @@ export function readHeader(from: Buffer, offset: number, header: FrameHeader, li
     )
   }
   const expected = from.readUInt32LE(offset + 28)
-  const actual = crc32(from.subarray(offset, offset + 28))
+  const actual = crc32Of(from, offset, offset + 28)
   if (actual !== expected) throw badFrame(`header checksum ${expected} in the frame, ${actual} computed`)
   const type = from[offset + 2]!
   if (!isFrameType(type)) throw badFrame(`frame type ${type} is not known`)

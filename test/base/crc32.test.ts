@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import * as zlib from 'node:zlib'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { crc32, crc32Combine, crc32Combiner } from '../../src/base/crc32.ts'
+import { crc32, crc32Combine, crc32Combiner, crc32Of } from '../../src/base/crc32.ts'
 import { Random } from '../../src/base/random.ts'
 
 const random = new Random(1)
@@ -22,6 +22,18 @@ test('the native package, where there is one, gives the same numbers', () => {
   if (!native) return console.log('SKIPPED: @node-rs/crc32 is not installed for this platform')
   for (const length of lengths)
     assert.is(native.crc32(bytes.subarray(0, length)), crc32(bytes.subarray(0, length)), `${length}`)
+})
+
+test('the sum of a few words in place is that of a view of them', () => {
+  for (const length of [0, 4, 28, 4096])
+    for (const from of [0, 1, 2, 3, 65_000])
+      assert.is(
+        crc32Of(bytes, from, from + length),
+        zlib.crc32(bytes.subarray(from, from + length)),
+        `${from} ${length}`,
+      )
+  assert.throws(() => crc32Of(bytes, 0, 5), /whole words/)
+  assert.throws(() => crc32Of(bytes, 69_998, 70_002), /whole words/)
 })
 
 test('a stream cut anywhere has the checksum of the whole', () => {
