@@ -104,8 +104,11 @@ export class Copies {
 
   /** Ends copies of one chunk. */
   cancel(handle: ChunkHandle, purpose: Purpose): void {
-    const reason = new DfsError('ABORTED', `chunk ${formatHandle(handle)}: the copy is no longer needed`, { handle })
-    for (const copy of this.#byHandle.get(handle) ?? []) if (copy.purpose === purpose) copy.cancel.abort(reason)
+    for (const copy of this.#byHandle.get(handle) ?? []) {
+      if (copy.purpose !== purpose) continue
+      const message = `chunk ${formatHandle(handle)}: the copy is no longer needed`
+      copy.cancel.abort(new DfsError('ABORTED', message, { handle }))
+    }
   }
 
   /** Ends all copies for a purpose. */

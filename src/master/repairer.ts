@@ -151,7 +151,7 @@ export class Repairer {
     }
     for (const handle of this.#attention.take(LOOKS_PER_TICK)) this.#look(handle, nowMs)
     const seen = this.#sweep(nowMs)
-    this.#trims.tick(nowMs, this.#copies.servers())
+    this.#trims.tick(nowMs, () => this.#copies.servers())
     this.#beginCopies(nowMs)
     if (this.#copies.countFor('repair') > 0) this.balancer.disturb()
     this.balancer.tick(nowMs, seen)

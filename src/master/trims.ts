@@ -65,13 +65,17 @@ export class Trims {
     this.#surplus.delete(handle)
   }
 
-  /** Chooses what goes, and forgets what can't be carried out any more. */
-  tick(nowMs: number, servers: ReadonlyMap<ServerId, RepairServer>): void {
+  /**
+   * Chooses what goes, and forgets what can't be carried out any more.
+   * @param servers  asked only when there is something to choose: most ticks have nothing
+   */
+  tick(nowMs: number, servers: () => ReadonlyMap<ServerId, RepairServer>): void {
     for (const [handle, trim] of this.#trims) {
       if (trim.givenMs === undefined || nowMs - trim.givenMs < DOOMED_MS) continue
       this.#trims.delete(handle)
     }
     let count = 0
+    let known: ReadonlyMap<ServerId, RepairServer> | undefined
     for (const [handle, sinceMs] of this.#surplus) {
       if (nowMs - sinceMs < SETTLE_MS || count >= TRIMS_PER_TICK) break // in the order of their coming
       if (this.#trims.has(handle)) continue
@@ -79,7 +83,8 @@ export class Trims {
       this.#surplus.delete(handle)
       const verdict = this.#judge(handle)
       if (verdict?.kind !== 'surplus') continue
-      const worst = worstReplica(verdict.replicas, servers)
+      known ??= servers()
+      const worst = worstReplica(verdict.replicas, known)
       if (worst !== undefined) this.#choose(handle, worst)
     }
   }
