@@ -2,6 +2,7 @@
 
 import { type DfsError, type ErrorCode, isDfsError } from '../../src/base/errors.ts'
 import { Client, type ClientOptions } from '../../src/client/client.ts'
+import type { Io } from '../../src/io/io.ts'
 import type { MasterOptions } from '../../src/master/node.ts'
 import { SimMaster } from '../sim/sim-master.ts'
 import { SimWorld } from '../sim/world.ts'
@@ -12,7 +13,8 @@ export interface Fixture {
   readonly master: SimMaster
   readonly servers: readonly FakeChunkserver[]
   readonly client: Client
-  connect(options?: Partial<ClientOptions>): Promise<Client>
+  /** @param io  of the process that it is part of; one on a machine of its own when left out */
+  connect(options?: Partial<ClientOptions>, io?: Io): Promise<Client>
 }
 
 /** Runs `test` in a cluster of a fresh world; afterwards nothing of the client may be left. */
@@ -35,8 +37,8 @@ export async function withCluster(
     )
     for (const server of servers) await server.start()
     const machine = world.machine('client')
-    const connect = (more: Partial<ClientOptions> = {}): Promise<Client> =>
-      Client.connect(machine.io, {
+    const connect = (more: Partial<ClientOptions> = {}, io: Io = machine.io): Promise<Client> =>
+      Client.connect(io, {
         masters: 'master:7400',
         onBug: (error) => world.fail(error),
         ...options.client,

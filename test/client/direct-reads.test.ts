@@ -11,6 +11,7 @@ import { formatAddress } from '../../src/io/network.ts'
 import type { SimProcess } from '../sim/machine.ts'
 import { type SimChunkserver, SimCluster } from '../sim/sim-cluster.ts'
 import { SimWorld } from '../sim/world.ts'
+import { withCluster } from './cluster-fixture.ts'
 
 const CHUNK_BYTES = 256 * KiB
 const FILE_BYTES = 3 * CHUNK_BYTES + 12_345
@@ -193,6 +194,28 @@ test('a chunk deleted while it is read keeps its bytes for whoever has it open, 
     assert.is(process.openFileCount, 0)
     assert.ok(cluster.chunkservers.every((server) => server.isRunning))
   })
+})
+
+test('a server that offers other bytes, with checksums that fit them, is found out by the digest in the log', async () => {
+  for (const isLying of [true, false]) {
+    await withCluster(8, async ({ client: writer, servers, world, connect }) => {
+      const bytes = world.random.bytes(300_000)
+      await writer.writeFile('/file', bytes)
+      await world.sleep(1000)
+      const near = servers[0]!
+      near.machine.disk.writeFile('/chunk', isLying ? world.random.bytes(300_000) : bytes)
+      near.offeredPath = '/chunk'
+      const client = await connect({}, near.machine.spawn())
+      const reader = await client.openReader('/file')
+      for (let turn = 0; turn < 20; turn++) {
+        const at = world.random.below(200_000)
+        assert.is(Buffer.compare(await reader.read(at, 50_000), bytes.subarray(at, at + 50_000)), 0)
+      }
+      if (isLying) assert.is(client.readCounts.direct, 0)
+      else assert.ok(client.readCounts.direct > 10)
+      client.close()
+    })
+  }
 })
 
 test('a disk that hangs is left after a moment: another replica answers', async () => {

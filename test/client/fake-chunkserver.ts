@@ -63,6 +63,8 @@ export class FakeChunkserver {
   readonly machine: SimMachine
   readonly disk: FakeDisk
   interfere: Interfere = () => {}
+  /** The file on its disk that it offers for direct reads, with checksums that fit what is in it. */
+  offeredPath: string | undefined
   /** How often each message came. */
   readonly counts = new Map<MessageName, number>()
   readonly #master: Address
@@ -324,6 +326,19 @@ export class FakeChunkserver {
         incoming.reply(shapeOf('read').reply.encode({ offset: start, checksums }), [
           Buffer.from(chunk.bytes.subarray(start, end)),
         ])
+      }),
+      this.#on('directRead', async ({ handle }, incoming) => {
+        const { reply } = shapeOf('directRead')
+        const path = this.offeredPath
+        const stat = path === undefined ? undefined : await this.#io.disk.stat(path)
+        if (path === undefined || stat === undefined) return incoming.reply(reply.encode({ offer: undefined }))
+        const bytes = this.machine.disk.readFile(path)!
+        const sums = Buffer.alloc(4 * Math.ceil(bytes.length / BLOCK_BYTES))
+        for (let at = 0; at < bytes.length; at += BLOCK_BYTES) {
+          sums.writeUInt32LE(crc32(bytes.subarray(at, at + BLOCK_BYTES)), (4 * at) / BLOCK_BYTES)
+        }
+        const offer = { path, inode: stat.inode, length: this.#chunk(handle).length, blockBytes: BLOCK_BYTES }
+        incoming.reply(reply.encode({ offer }), [sums])
       }),
       this.#on('checksum', ({ handle, offset, length }, incoming) => {
         const chunk = this.#chunk(handle)
