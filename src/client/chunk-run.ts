@@ -161,6 +161,7 @@ export class ChunkRun {
     this.#isOver = true
     this.#stop.abort(new DfsError('ABORTED', 'the writer left this chunk'))
     this.#watchdog?.cancel()
+    this.#slowWatch.stop()
     this.#core.lanes.give(this.#lane)
   }
 

@@ -16,7 +16,7 @@ const AGAIN_MS = SECOND_MS / 2
 export interface SlowWatchOptions {
   readonly core: Core
   readonly allocation: Allocation
-  /** Ends the watch. */
+  /** Ends the questions under way; `stop` follows at once. */
   readonly signal: AbortSignal
   /** How long the oldest of what was sent has waited for its answer; undefined: nothing waits. */
   readonly waitedMs: () => number | undefined
@@ -32,12 +32,16 @@ export class SlowWatch {
 
   constructor(options: SlowWatchOptions) {
     this.#options = options
-    options.signal.addEventListener('abort', () => this.#timer?.cancel(), { once: true })
   }
 
   /** Something was sent. */
   start(): void {
     if (this.#timer === undefined && !this.#isAsking) this.#arm(SLOW_MS)
+  }
+
+  /** With `signal`: nothing is looked at any more. */
+  stop(): void {
+    this.#timer?.cancel()
   }
 
   #arm(delayMs: number): void {
