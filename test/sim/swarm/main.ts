@@ -29,7 +29,7 @@ const { values } = parseArgs({
 const firstSeed = Number(values.seed ?? values.from ?? 1)
 const durationMs = Number(values.hours ?? 0) * HOUR_MS + Number(values.minutes ?? 0) * MINUTE_MS
 const isLong = durationMs > 0
-const quietMsMax = values.quiet === undefined ? durationMs / 24 : Number(values.quiet) * MINUTE_MS
+const quietMsMax = values.quiet === undefined ? durationMs / 12 : Number(values.quiet) * MINUTE_MS
 const count = Number(values.count ?? 1)
 const traced = values.trace === undefined ? undefined : new RegExp(values.trace)
 let failures = 0

@@ -113,7 +113,7 @@ export function swarmPlan(seed: number, scale: 'short' | 'long'): SwarmPlan {
     fileClients: 1 + random.below(isShort ? 2 : 3),
     recordWriters: random.chance(isShort ? 0.5 : 0.9) ? 1 + random.below(isShort ? 3 : 5) : 0,
     readers: random.below(2),
-    faultyMs: isShort ? 3000 + random.below(4000) : 20_000 + random.below(40_000),
+    faultyMs: isShort ? 3000 + random.below(4000) : 8000 + random.below(20_000),
     paceMs: random.pick([40, 100, 250]),
     faultEveryMs: random.pick([500, 1500]) * (isShort ? 1 : 2),
     faultMsMax: random.pick([300, 2000, 5000]),
