@@ -24,6 +24,8 @@ const DEVICE_LENGTH_MAX = 100
 
 /** Read errors that a directory may give before it counts as failed; each costs the replica it met. */
 const READ_ERRORS_MAX = 8
+/** What is told of a slow disk is rounded down to this, so that a quick one is no news. */
+const SLOW_STEP_MS = 500
 
 export function shardName(handle: ChunkHandle): string {
   return (handle % SHARD_COUNT).toString(16).padStart(2, '0')
@@ -116,6 +118,7 @@ export class DataDirectory {
       scrubPermille: this.scrub.permille,
       scrubAgeMs: this.scrub.ageMs,
       device: this.#device,
+      slowMs: Math.floor(this.disk.recentMs / SLOW_STEP_MS) * SLOW_STEP_MS,
     }
   }
 

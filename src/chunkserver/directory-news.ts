@@ -39,6 +39,7 @@ function isNews(before: DirectoryFacts, now: DirectoryFacts): boolean {
     before.state !== now.state ||
     before.chunks !== now.chunks ||
     before.capacityBytes !== now.capacityBytes ||
+    before.slowMs !== now.slowMs ||
     Math.abs(before.usedBytes - now.usedBytes) > limit ||
     Math.abs(before.freeBytes - now.freeBytes) > limit
   )

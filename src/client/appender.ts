@@ -30,7 +30,7 @@ import type { Allocation } from '../wire/messages.ts'
 import type { Core } from './core.ts'
 import { endOfPatience } from './masters.ts'
 import { type CallOptions, linkSignals, Patience, Waiters } from './patience.ts'
-import { silentMembers } from './probe.ts'
+import { isOnlyBusy, silentMembers } from './probe.ts'
 import { findBatch } from './record-lookup.ts'
 import { asFault, backoffMs, isPassing, serverNamed } from './retry.ts'
 import type { Session } from './session.ts'
@@ -48,7 +48,7 @@ const QUEUE_RECORDS_MAX = 65_536
 const GATHER_BYTES_MAX = 16 * KiB
 /** One try; at most a fifth of the caller's patience. */
 const CALL_MS_MAX = 6 * SECOND_MS
-/** Passing faults of one chunk that are borne before it is left. */
+/** Passing faults of one chunk that are borne before it is left, overdue answers of a chain that is only busy too. */
 const TRIES_IN_PLACE = 2
 const LANE = 'append'
 
@@ -282,7 +282,7 @@ export class Appender {
           const fault = asFault(error)
           if (fault.code === 'ABORTED') throw fault
           last = fault
-          if (!this.#staysAt(tail, fault)) {
+          if (!(await this.#staysAt(tail, fault))) {
             const offset = await this.#leave(tail, fault, batch)
             if (offset !== undefined) return this.#acknowledged(tail, batch, offset, true)
             batch.isOpen = false
@@ -373,10 +373,10 @@ export class Appender {
   }
 
   /** Whether the same is tried at the same chunk: it would be found there, so it can't happen twice. */
-  #staysAt(tail: Tail, fault: DfsError): boolean {
+  async #staysAt(tail: Tail, fault: DfsError): Promise<boolean> {
     tail.told = undefined
-    if (!isPassing(fault) || fault.code === 'TIMEOUT') return false
-    return ++tail.faults <= TRIES_IN_PLACE
+    if (!isPassing(fault) || ++tail.faults > TRIES_IN_PLACE) return false
+    return fault.code !== 'TIMEOUT' || (await isOnlyBusy(this.#core, tail.allocation, this.#patience))
   }
 
   /**
@@ -429,7 +429,7 @@ export class Appender {
       } catch (error) {
         last = asFault(error)
         if (last.code === 'ABORTED') throw last
-        if (!this.#staysAt(tail, last)) await this.#leave(tail, last, undefined)
+        if (!(await this.#staysAt(tail, last))) await this.#leave(tail, last, undefined)
         await this.#patience.sleep(backoffMs(attempt, this.#core.io.entropy), last)
       }
     }

@@ -19,7 +19,7 @@ import type { Core } from './core.ts'
 import { endOfPatience } from './masters.ts'
 import { Patience, Waiters } from './patience.ts'
 import type { Extent } from './placed.ts'
-import { silentMembers } from './probe.ts'
+import { isOnlyBusy, silentMembers } from './probe.ts'
 import { asFault, backoffMs, dropFault, isPassing, serverNamed } from './retry.ts'
 import type { Session } from './session.ts'
 
@@ -27,6 +27,8 @@ const APPENDS_MAX = 256
 const IN_FLIGHT_BYTES_MAX = 16 * MiB
 /** One append: then another chunk is tried; at most a fifth of the caller's patience. */
 const APPEND_MS_MAX = 6 * SECOND_MS
+/** Appends in a row that a chain which is only busy may answer too late; each has longer than the one before. */
+const OVERDUE_MAX = 2
 const AVOID_MS = 15 * SECOND_MS
 /** One request for a chunk, made for whoever waits; they ask again as long as their own patience lasts. */
 const LEND_MS = 1 * SECOND_MS
@@ -109,6 +111,7 @@ export class Packer {
     patience: Patience,
   ): Promise<Extent> {
     let last: DfsError | undefined
+    let overdue = 0
     try {
       for (let attempt = 0; ; attempt++) {
         patience.check(last)
@@ -116,7 +119,7 @@ export class Packer {
         let lent: Lent | undefined
         try {
           lent = await this.#borrow(goal, session, patience)
-          const extent = await this.#append(lent, slices, length, crc, session, patience)
+          const extent = await this.#append(lent, slices, length, crc, session, patience, overdue)
           patience.progress()
           return extent
         } catch (error) {
@@ -124,6 +127,10 @@ export class Packer {
           if (fault.code === 'ABORTED' || (lent === undefined && !fault.retriable)) throw fault
           // That time is up says less than what kept us waiting.
           if (last === undefined || patience.leftMs > 0) last = fault
+          if (lent !== undefined && fault.code === 'TIMEOUT' && ++overdue <= OVERDUE_MAX) {
+            // What came too late stays as dead space; another chunk would be no quicker.
+            if (await isOnlyBusy(this.#core, lent.allocation, patience)) continue
+          }
           if (lent !== undefined) {
             lent.left ??= this.#leave(goal, lent.allocation, fault, session)
             await this.#share(lent.left, patience)
@@ -145,13 +152,15 @@ export class Packer {
     crc: number,
     session: Session,
     patience: Patience,
+    overdue: number,
   ): Promise<Extent> {
     const { links } = this.#core
     const { allocation } = lent
     const { handle, version } = allocation
     const primary = allocation.members[0]
     if (primary === undefined) throw new DfsError('UNAVAILABLE', `chunk ${formatHandle(handle)} has no members`)
-    const timeoutMs = patience.capMs(Math.min(APPEND_MS_MAX, Math.max(1, patience.timeoutMs / 5)))
+    const firstMs = Math.min(APPEND_MS_MAX, Math.max(1, patience.timeoutMs / 5))
+    const timeoutMs = patience.capMs(firstMs * (1 + overdue))
     const { signal } = patience
     const connection = await links.chunkserver(primary.address, LANE, timeoutMs, signal)
     let opening: Promise<unknown> | undefined

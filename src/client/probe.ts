@@ -8,6 +8,7 @@ import type { ServerId } from '../base/ids.ts'
 import { SECOND_MS } from '../base/units.ts'
 import type { Allocation } from '../wire/messages.ts'
 import type { Core } from './core.ts'
+import type { Patience } from './patience.ts'
 import { asFault, isPassing } from './retry.ts'
 
 const PROBE_MS = 2 * SECOND_MS
@@ -58,6 +59,20 @@ export async function slowMembers(core: Core, allocation: Allocation, signal?: A
   const answers = waits.filter((wait) => wait !== undefined)
   const quickestMs = Math.min(...answers.map(({ recentMs }) => recentMs))
   return answers.filter((wait) => isSlow(wait.waitingMs, quickestMs)).map(({ server }) => server)
+}
+
+/**
+ * Whether the chain is only busy: no member is silent, and none slower than the others, so that another chunk would be no
+ * quicker. False when the caller has no time left for the question. Never rejects for a fault of the world.
+ */
+export async function isOnlyBusy(core: Core, allocation: Allocation, patience: Patience): Promise<boolean> {
+  if (patience.leftMs <= PROBE_MS) return false
+  const { signal } = patience
+  const [silent, slow] = await Promise.all([
+    silentMembers(core, allocation, signal),
+    slowMembers(core, allocation, signal),
+  ])
+  return silent.length + slow.length === 0
 }
 
 /** Whether a disk that holds an operation up for `waitingMs` is slow beside one that lately took `quickestMs` at most. */

@@ -1,6 +1,7 @@
 // Placement as the master does it: the pure plan over what is known now, and the error when it finds too few.
 
 import type { ServerId } from '../base/ids.ts'
+import type { DirectoryFacts } from '../wire/messages.ts'
 import { hostOf, type ServerView } from './cluster/servers.ts'
 import type { MasterContext } from './context.ts'
 import { checkHistory } from './history.ts'
@@ -14,7 +15,9 @@ export function placeChunk(context: MasterContext, goal: number, avoid: Iterable
   checkHistory(context)
   const { state, settings, random, servers } = context
   const minimum = minimumReplicas(goal, settings)
-  const placement = placeReplicas(placementServers(context), goal, minimum, state.chunkBytes, new Set(avoid), random)
+  // A slow disk is better than none at all, as is a server that has just failed.
+  const shunned = new Set([...avoid, ...slowServers(context)])
+  const placement = placeReplicas(placementServers(context), goal, minimum, state.chunkBytes, shunned, random)
   if (placement.members.length < minimum) throw tooFewServers(minimum, placement.members.length, placement.excluded)
   for (const member of placement.members) {
     const server = servers.get(member.server)
@@ -23,12 +26,14 @@ export function placeChunk(context: MasterContext, goal: number, avoid: Iterable
   return placement
 }
 
-/** How many servers could take a replica of a new chunk now. */
+/** How many servers could take a replica of a new chunk now, those with nothing but slow disks left out. */
 export function placeableCount(context: MasterContext): number {
   const { chunkBytes } = context.state
+  const slow = slowServers(context)
   return placementServers(context).filter(
     (server) =>
       server.excluded === undefined &&
+      !slow.has(server.id) &&
       server.directories.some((directory) => directory.isWritable && directory.freeBytes >= chunkBytes),
   ).length
 }
@@ -36,6 +41,7 @@ export function placeableCount(context: MasterContext): number {
 export function placementServers(context: MasterContext): PlacementServer[] {
   const { servers, state, clock } = context
   const nowMs = clock.nowMs()
+  const isQuick = quickTest(context)
   return servers.all().map((server) => ({
     id: server.id,
     host: hostOf(server.address),
@@ -50,12 +56,24 @@ export function placementServers(context: MasterContext): PlacementServer[] {
     directories: server.directories.map((directory) => ({
       directory: directory.directory,
       life: directory.life,
-      isWritable: directory.state === 'ok',
+      isWritable: directory.state === 'ok' && (isQuick(directory) || !server.directories.some(isQuick)),
       capacityBytes: directory.capacityBytes,
       usedBytes: directory.usedBytes,
       freeBytes: directory.freeBytes,
     })),
   }))
+}
+
+/** Servers that have nothing but disks slower than the others'. */
+function slowServers(context: MasterContext): Set<ServerId> {
+  const isQuick = quickTest(context)
+  const slow = context.servers.all().filter(({ directories }) => !directories.some(isQuick))
+  return new Set(slow.map(({ id }) => id))
+}
+
+function quickTest({ servers, clock }: MasterContext): (facts: DirectoryFacts) => boolean {
+  const nowMs = clock.nowMs()
+  return ({ directory, state }) => state === 'ok' && !servers.slowDisks.isSlow(directory, nowMs)
 }
 
 function exclusion(server: ServerView, liveness: string, intent: Intent): string | undefined {

@@ -13,6 +13,7 @@ import { garbageDue } from './metadata/trash.ts'
 import { placeableCount } from './place.ts'
 import { garbageDueBefore } from './plan/garbage.ts'
 import type { Replicas } from './replicas.ts'
+import { minimumReplicas } from './settings.ts'
 
 const TICK_MS = 200
 /** Seals that upkeep runs at once; what is over waits for the next tick. */
@@ -92,7 +93,7 @@ export class Upkeep {
   }
 
   #reasonToSeal(handle: ChunkHandle, placeable: number): string | undefined {
-    const { state, servers, clock, openedMs, tails, locations } = this.#context
+    const { state, servers, clock, openedMs, tails, locations, settings } = this.#context
     const chunk = state.chunk(handle)
     const members = state.chunkMembers(handle)
     if (!chunk || !members) return undefined
@@ -110,6 +111,11 @@ export class Upkeep {
       if (liveness === 'live' && lifeNow !== life) return `cs-${id} was restarted`
       if (server.directories.some((facts) => facts.directory === directory && facts.state === 'failed')) {
         return `a disk of cs-${id} failed`
+      }
+      // Many wait on a shared chunk; the one writer of a chunk of its own judges for itself.
+      const isSlow = chunk.shared && servers.slowDisks.isSlow(directory, nowMs)
+      if (isSlow && placeable >= minimumReplicas(chunk.goal || state.goal, settings)) {
+        return `a disk of cs-${id} is slower than the others'`
       }
     }
     // Repair works on sealed chunks only, and a bad block in this one is served by nobody else until then.

@@ -173,6 +173,8 @@ export const directoryFacts = struct({
   scrubAgeMs: optional(uint),
   /** Names its file system: directories of one device share their room. '': unknown. */
   device: added(label, ''),
+  /** The longest an operation on its files took lately, one under way included, in steps of 500 ms. */
+  slowMs: added(uint, 0),
 })
 
 /** What a server says of one replica. `sequence` of the carrying message orders these: older is ignored. */

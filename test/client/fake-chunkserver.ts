@@ -203,6 +203,7 @@ export class FakeChunkserver {
       scrubPermille: 0,
       scrubAgeMs: undefined,
       device: '',
+      slowMs: 0,
     }
   }
 

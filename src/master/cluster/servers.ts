@@ -11,6 +11,7 @@ import type { DirectoryId, Life, ServerId } from '../../base/ids.ts'
 import { MINUTE_MS, SECOND_MS } from '../../base/units.ts'
 import type { DirectoryFacts } from '../../wire/messages.ts'
 import { FaultDetector } from './fault-detector.ts'
+import { SlowDisks } from './slow-disks.ts'
 
 export type Liveness = 'live' | 'suspect' | 'dead' | 'maintenance'
 
@@ -89,6 +90,7 @@ export class Servers {
   readonly #servers = new Map<ServerId, ServerView>()
   readonly #directories = new Map<DirectoryId, ServerId>()
   readonly #settings: LivenessSettings
+  readonly slowDisks = new SlowDisks()
   /** Median over the connected servers, looked at once for each round of heartbeats. */
   #usualLateMs = 0
   #beatsSeen = 0
@@ -189,6 +191,11 @@ export class Servers {
     if (++this.#beatsSeen >= this.#servers.size) this.#lookAtDelays()
     server.recentPlacements = 0
     for (const directory of directories) this.#directories.set(directory.directory, server.id)
+    if (directories.some(({ slowMs }) => slowMs > 0)) this.slowDisks.judge(this.#connected(), nowMs)
+  }
+
+  #connected(): ServerView[] {
+    return [...this.#servers.values()].filter(({ connection }) => connection !== undefined)
   }
 
   #lookAtDelays(): void {

@@ -113,6 +113,7 @@ async function report(context: MasterContext, parts: ReportParts): Promise<unkno
             freeBytes: directory.freeBytes,
             scrubPermille: directory.scrubPermille,
             scrubAgeMs: directory.scrubAgeMs ?? null,
+            slow: servers.slowDisks.isSlow(directory.directory, nowMs),
           })),
           seesMoreHistory: isRolledBack(context, server),
         }

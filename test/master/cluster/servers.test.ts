@@ -16,6 +16,7 @@ const disk = (life: number) => ({
   scrubPermille: 0,
   scrubAgeMs: undefined,
   device: '',
+  slowMs: 0,
 })
 const facts = (life = 7) => ({
   identity: 9,
