@@ -1,4 +1,4 @@
-// deadline: 400 s
+// deadline: 900 s
 //
 // Whole clusters of every kind under every load and every fault that is survivable, each drawn from a seed (DESIGN §8):
 // while faults strike no answer is wrong; once everything is mended, redundancy is back within a bound, every
