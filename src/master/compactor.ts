@@ -11,11 +11,11 @@
 // runs or repair copies, and what it reads is held to a share of what repair may take.
 //
 // Bounds: one gathering at a time; SLICE_ROWS of a table between which others are served; what a pass holds stands in
-// compaction-scan.ts.
+// compaction-scan.ts; FAILED_MAX chunks are remembered that a gathering failed on.
 
 import { DfsError, isDfsError } from '../base/errors.ts'
 import { type ChunkHandle, formatHandle, type InodeId } from '../base/ids.ts'
-import { MINUTE_MS, MiB, SECOND_MS } from '../base/units.ts'
+import { HOUR_MS, MINUTE_MS, MiB, SECOND_MS } from '../base/units.ts'
 import type { ReplicaFacts, RequestOf } from '../wire/messages.ts'
 import { chooseVictims, FileScan, type Victim, VictimScan } from './compaction-scan.ts'
 import type { MasterContext } from './context.ts'
@@ -37,6 +37,10 @@ const FILES_EVERY_MS = MINUTE_MS
 const SETTLED_MS = 30 * SECOND_MS
 /** An open packing chunk that keeps a file in pieces is sealed at this age. */
 const OPEN_MS_MAX = MINUTE_MS
+/** A chunk whose bytes could not be gathered is left alone for so long, then tried apart from others; twice as long each time. */
+const RETRY_MS_MIN = MINUTE_MS
+const RETRY_MS_MAX = HOUR_MS
+const FAILED_MAX = 10_000
 /** While something else goes first. */
 const HELD_MS = SECOND_MS
 /** What a gathering may take of a server's network: a share of what repair may, and no more than this. */
@@ -56,6 +60,8 @@ export class Compactor {
   readonly #stop = new AbortController()
   /** Mostly dead chunks: how live they were when first seen so, and when. */
   #seen = new Map<ChunkHandle, { readonly liveBytes: number; readonly sinceMs: number }>()
+  /** Chunks that a failed gathering took bytes from. */
+  readonly #failed = new Map<ChunkHandle, { readonly count: number; readonly retryAtMs: number }>()
   #candidates: ReadonlyMap<InodeId, number> = new Map()
   #filesLookedMs = Number.NEGATIVE_INFINITY
   #isAsked = false
@@ -168,9 +174,38 @@ export class Compactor {
     const rewritten = new Set(files.rewriteRuns.map(({ inode }) => inode))
     const runs = [...files.rewriteRuns, ...files.victimRuns.filter(({ inode }) => !rewritten.has(inode))]
     this.#doing = 'gathering'
-    for (const gathering of planGatherings(runs, (run) => this.#goalOf(run), state.chunkBytes)) {
-      await this.#mayGoOn()
-      await this.#gather(gathering)
+    for (const together of this.#apart(runs, isAsked)) {
+      for (const gathering of planGatherings(together, (run) => this.#goalOf(run), state.chunkBytes)) {
+        await this.#mayGoOn()
+        await this.#gather(gathering)
+      }
+    }
+  }
+
+  /** The runs in groups: those of a chunk that failed before are by themselves, so that it spoils no others, or wait. */
+  #apart(runs: readonly Run[], isAsked: boolean): Run[][] {
+    const { state, clock } = this.#context
+    for (const handle of this.#failed.keys()) if (!state.hasChunk(handle)) this.#failed.delete(handle)
+    const nowMs = clock.nowMs()
+    const groups = new Map<ChunkHandle | 0, Run[]>()
+    for (const run of runs) {
+      const suspect = run.from.find(({ handle }) => this.#failed.has(handle))?.handle ?? 0
+      const retryAtMs = suspect === 0 ? 0 : (this.#failed.get(suspect)?.retryAtMs ?? 0)
+      if (!isAsked && retryAtMs > nowMs) continue
+      const group = groups.get(suspect)
+      if (group) group.push(run)
+      else groups.set(suspect, [run])
+    }
+    return [...groups.values()]
+  }
+
+  #noteFailure({ ranges }: Gathering): void {
+    const nowMs = this.#context.clock.nowMs()
+    this.#done.failures++
+    for (const handle of new Set(ranges.map((range) => range.handle))) {
+      const count = (this.#failed.get(handle)?.count ?? 0) + 1
+      const waitMs = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** Math.min(count - 1, 10))
+      if (this.#failed.size < FAILED_MAX) this.#failed.set(handle, { count, retryAtMs: nowMs + waitMs })
     }
   }
 
@@ -249,7 +284,7 @@ export class Compactor {
       await this.#switch(gathering, handle, facts)
     } catch (error) {
       if (!isDfsError(error) || this.#stop.signal.aborted) throw error
-      this.#done.failures++
+      this.#noteFailure(gathering)
       this.#context.logger.warn(
         { event: 'gather-failed', handle, code: error.code },
         `chunk ${formatHandle(handle)} could not be gathered: ${error.message}`,

@@ -173,7 +173,7 @@ test('a file in many small pieces is rewritten once nobody changes it, and open 
     assert.is((await client.stat('/f')).contentVersion, stat.contentVersion)
     assert.is((await client.stat('/f')).mtimeMs, stat.mtimeMs)
     assert.is(Buffer.compare(await client.readFile('/f'), bytes), 0)
-    await world.sleep(30 * MINUTE_MS)
+    await world.sleep(12 * MINUTE_MS)
     assert.is(Buffer.compare(await reader.read(0, bytes.length), bytes), 0)
     const handles = after.chunks.map(({ handle }) => handle)
     const later = (await infoOf(client, '/f')).chunks.map(({ handle }) => handle)
@@ -201,7 +201,7 @@ test('nothing is compacted in safe mode, and repair goes first', async () => {
 })
 
 test('readers and writers beside compaction never meet an error or a wrong byte, whatever they do to the files', async () => {
-  for (let seed = 10; seed < 13; seed++) {
+  for (let seed = 10; seed < 12; seed++) {
     const world = new SimWorld(seed)
     await world.run(async () => {
       const filled = await fill(world, 4)
@@ -271,20 +271,55 @@ test('readers and writers beside compaction never meet an error or a wrong byte,
   }
 })
 
+test('bytes that no replica proves hold up nothing else, and are not tried again and again', async () => {
+  const world = new SimWorld(5)
+  await world.run(async () => {
+    const filled = await fill(world, 3)
+    const { cluster, client, files } = filled
+    await client.makeDirectory('/bad')
+    await client.compact()
+    await world.sleep(20_000)
+    // The first file's chunk loses the same block everywhere, behind the back of all.
+    const { chunks, extents } = await infoOf(client, '/f0')
+    const [extent] = extents as { chunkOffset: number }[]
+    for (const { machine } of cluster.chunkservers) {
+      const stem = chunks[0]!.handle.toString(16).padStart(14, '0')
+      const path = machine.disk.paths().find((name) => name.endsWith(`${stem}.data`))
+      machine.disk.flipBit(path!, extent!.chunkOffset + 100, 1)
+    }
+    files.delete('/f0')
+    // Enough of its neighbours go to make it mostly dead again; other chunks get dead space too.
+    for (let at = 0; at < 30; at++) await client.writeFile(`/bad/${at}`, world.random.bytes(20 * KiB))
+    for (let at = 0; at < 30; at++) if (at % 5 !== 0) await client.remove(`/bad/${at}`, { now: true })
+    for (const [path] of [...files].slice(0, 6)) {
+      await client.remove(path, { now: true })
+      files.delete(path)
+    }
+    await client.compact()
+    await world.sleep(40 * MINUTE_MS)
+    const { failures, madeChunks } = await compactionOf(client)
+    assert.ok(failures > 0 && failures < 8, `${failures} failures`)
+    assert.ok(madeChunks > 1)
+    await readAll(filled)
+    client.close()
+  })
+})
+
 test('the master and its servers die at any moment of a compaction: nothing is lost, nothing stays behind', async () => {
   let interrupted = 0
-  for (let seed = 20; seed < 29; seed++) {
+  for (let seed = 20; seed < 27; seed++) {
     const world = new SimWorld(seed)
     await world.run(async () => {
       const filled = await fill(world, 4)
       const { cluster, client, files } = filled
       const { random } = world
       await world.sleep(3000)
-      const victim = seed % 3 === 0 ? undefined : random.pick(cluster.chunkservers)
+      const victim = seed % 2 === 0 ? undefined : random.pick(cluster.chunkservers)
       const power = random.chance(0.5)
       await client.compact()
       let isDead = false
-      world.afterEvents(1 + random.below(seed % 2 === 0 ? 150 : 900), () => {
+      // Sealing the packing chunk takes a tenth of a second, the passes hardly more.
+      world.after(100 + random.below(200), () => {
         isDead = true
         if (victim === undefined) cluster.master.crash(power)
         else victim.crash(power)
@@ -306,7 +341,7 @@ test('the master and its servers die at any moment of a compaction: nothing is l
       client.close()
     })
   }
-  assert.ok(interrupted > 2, `only ${interrupted} of 9 were interrupted`)
+  assert.ok(interrupted > 1, `only ${interrupted} of 7 were interrupted`)
 })
 
 test.run()

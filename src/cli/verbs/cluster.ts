@@ -69,6 +69,9 @@ export const report = defineDfsVerb({
         table(['server', 'address', 'state', 'zone/rack', 'used', 'capacity', 'chunks', 'last contact'], servers),
         `${totals.files} files, ${totals.directories} directories, ${totals.chunks} chunks, ${formatBytes(totals.bytes)}`,
         `replicas: ${missing}, ${repair.underReplicated} under-replicated, ${repair.overReplicated} over-replicated`,
+        ...(repair.retainedEarly === 0
+          ? []
+          : [`disks are almost full: ${repair.retainedEarly} of what was removed went before its time`]),
       ].join('\n')
     })
     return undefined

@@ -43,6 +43,8 @@ export interface Report {
     readonly lastCopy: number
     readonly underReplicated: number
     readonly overReplicated: number
+    /** What was removed and went before its time because disks were almost full. */
+    readonly retainedEarly: number
     readonly inFlight: number
     readonly bytesPerSecond: number
     /** Chunks that wait for copies, by the whole replicas that are left. */
