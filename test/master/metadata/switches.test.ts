@@ -40,7 +40,8 @@ test('files point to the gathered chunk, their versions and times stay, and the 
   assert.equal(harness.extentsOf('/a'), [[handle, 0, 10]])
   assert.equal(harness.extentsOf('/b'), [[handle, 10, 20]])
   const chunk = harness.state.chunk(handle)!
-  assert.equal([chunk.state, chunk.shared, chunk.length, chunk.digest, chunk.goal], ['sealed', false, 30, 7, 2])
+  assert.equal([chunk.state, chunk.shared, chunk.length, chunk.digest, chunk.goal], ['sealed', false, 30, 7, 3])
+  assert.is(chunk.goal, harness.state.chunk(old)!.goal, 'the higher goal of where the bytes lay holds')
   assert.is(harness.state.chunk(old)!.liveBytes, 85)
 
   // What was left behind goes the usual way; the chunk waits from then, not for the retention but for readers.
