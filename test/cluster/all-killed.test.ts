@@ -6,7 +6,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { Random } from '../../src/base/random.ts'
-import { MASTER, sleep, TortureCluster, whole } from '../torture/cluster.ts'
+import { MASTER, sleep, TortureCluster, until, whole } from '../torture/cluster.ts'
 import { FileLoad } from '../torture/file-load.ts'
 import { checkRecords, RecordWriter } from '../torture/record-load.ts'
 import { killAll } from './harness.ts'
@@ -58,7 +58,11 @@ for (const withMaster of [false, true]) {
     for (const one of [...loads, ...writers]) one.stop()
     await work
     await whole(watcher)
-    assert.is((await watcher.fsck('/')).status, 'HEALTHY')
+    await until(
+      'HEALTHY',
+      () => watcher.fsck('/'),
+      ({ status }) => status === 'HEALTHY',
+    )
     for (const load of loads) await load.check()
     assert.ok(checkRecords(RECORDS, await watcher.readFile(RECORDS), writers) > acknowledged, 'the writers stopped')
     assert.is((await watcher.readFile('/fresh')).toString(), 'record')

@@ -84,7 +84,11 @@ async function healthy(cluster: TortureCluster, client: Client, files: ReadonlyM
     (counts) => counts.every((count) => count > 0),
   )
   await whole(client)
-  assert.is((await client.fsck('/')).status, 'HEALTHY')
+  await until(
+    'HEALTHY',
+    () => client.fsck('/'),
+    ({ status }) => status === 'HEALTHY',
+  )
 }
 
 test('a data directory of earlier in place of the present one: nothing old is read, nothing deleted comes back', async () => {
