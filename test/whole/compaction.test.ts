@@ -37,6 +37,11 @@ interface Info {
   }[]
 }
 
+/** Whether a chunkserver is writing a chunk that has no name yet: here only gatherings do. */
+function isGathering(cluster: SimCluster): boolean {
+  return cluster.chunkservers.some(({ machine }) => machine.disk.paths().some((path) => path.endsWith('.new')))
+}
+
 function dataBytes(cluster: SimCluster): number {
   return cluster.chunkservers.reduce((sum, { machine }) => {
     const names = machine.disk.paths().filter((path) => path.endsWith('.data') || path.endsWith('.new'))
@@ -306,7 +311,7 @@ test('bytes that no replica proves hold up nothing else, and are not tried again
 })
 
 test('the master and its servers die at any moment of a compaction: nothing is lost, nothing stays behind', async () => {
-  let interrupted = 0
+  const interrupted = { master: 0, server: 0 }
   for (let seed = 20; seed < 27; seed++) {
     const world = new SimWorld(seed)
     await world.run(async () => {
@@ -316,17 +321,20 @@ test('the master and its servers die at any moment of a compaction: nothing is l
       await world.sleep(3000)
       const victim = seed % 2 === 0 ? undefined : random.pick(cluster.chunkservers)
       const power = random.chance(0.5)
+      for (const { machine } of cluster.chunkservers) machine.disk.options.slowFactor = 4
       await client.compact()
+      await world.sleep(29_000) // what has just been sealed settles for half a minute
+      await world.until('a gathering is at work', () => isGathering(cluster), MINUTE_MS, 1)
       let isDead = false
-      // Sealing the packing chunk takes a tenth of a second, the passes hardly more.
-      world.after(100 + random.below(200), () => {
+      world.afterEvents(random.below(40), () => {
         isDead = true
+        if (victim === undefined && isGathering(cluster)) interrupted.master++
         if (victim === undefined) cluster.master.crash(power)
         else victim.crash(power)
       })
       await world.until('something dies', () => isDead)
       await world.sleep(2000)
-      if (victim === undefined || (await compactionOf(client)).failures > 0) interrupted++
+      if (victim !== undefined && (await compactionOf(client)).failures > 0) interrupted.server++
       if (victim === undefined) await cluster.master.restart()
       else await victim.restart()
       await world.sleep(MINUTE_MS)
@@ -341,7 +349,7 @@ test('the master and its servers die at any moment of a compaction: nothing is l
       client.close()
     })
   }
-  assert.ok(interrupted > 1, `only ${interrupted} of 7 were interrupted`)
+  assert.ok(interrupted.master > 1 && interrupted.server > 1, `interrupted: ${JSON.stringify(interrupted)}`)
 })
 
 test.run()
