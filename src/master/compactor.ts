@@ -41,6 +41,8 @@ const OPEN_MS_MAX = MINUTE_MS
 const RETRY_MS_MIN = MINUTE_MS
 const RETRY_MS_MAX = HOUR_MS
 const FAILED_MAX = 10_000
+/** A pass that was asked for is repeated so often, HELD_MS apart, for chunks that can't be read whole yet. */
+const ASKED_PASSES_MAX = 10
 /** While something else goes first. */
 const HELD_MS = SECOND_MS
 /** What a gathering may take of a server's network: a share of what repair may, and no more than this. */
@@ -65,6 +67,7 @@ export class Compactor {
   #candidates: ReadonlyMap<InodeId, number> = new Map()
   #filesLookedMs = Number.NEGATIVE_INFINITY
   #isAsked = false
+  #askedPassesLeft = 0
   #wake: (() => void) | undefined
   #doing: 'resting' | 'looking' | 'gathering' = 'resting'
   #waiting: { chunks: number; bytes: number } = { chunks: 0, bytes: 0 }
@@ -109,6 +112,7 @@ export class Compactor {
   /** A pass now, without waiting for chunks to settle; open packing chunks are sealed for it. */
   begin(): void {
     this.#isAsked = true
+    this.#askedPassesLeft = ASKED_PASSES_MAX
     this.#wake?.()
   }
 
@@ -174,12 +178,17 @@ export class Compactor {
     const rewritten = new Set(files.rewriteRuns.map(({ inode }) => inode))
     const runs = [...files.rewriteRuns, ...files.victimRuns.filter(({ inode }) => !rewritten.has(inode))]
     this.#doing = 'gathering'
+    let isComplete = true
     for (const together of this.#apart(runs, isAsked)) {
       for (const gathering of planGatherings(together, (run) => this.#goalOf(run), state.chunkBytes)) {
         await this.#mayGoOn()
-        await this.#gather(gathering)
+        if (!(await this.#gather(gathering))) isComplete = false
       }
     }
+    // Replicas of a chunk that was sealed for this pass prove themselves with the next heartbeats.
+    if (!isAsked || isComplete || --this.#askedPassesLeft <= 0) return
+    await clock.sleep(HELD_MS, this.#stop.signal)
+    this.#isAsked = true
   }
 
   /** The runs in groups: those of a chunk that failed before are by themselves, so that it spoils no others, or wait. */
@@ -271,12 +280,12 @@ export class Compactor {
     }
   }
 
-  /** One new chunk, from the reservation to the switch. */
-  async #gather(gathering: Gathering): Promise<void> {
+  /** One new chunk, from the reservation to the switch. @returns whether it was tried: false when its bytes can't be read whole now */
+  async #gather(gathering: Gathering): Promise<boolean> {
     const sources = this.#sourcesOf(gathering)
-    if (sources === undefined) return
+    if (sources === undefined) return false
     const members = this.#place(gathering, sources.replicasMax)
-    if (members === undefined) return
+    if (members === undefined) return true
     const reserved = await this.#propose({ kind: 'reserveHandle' })
     const handle = reserved[0] as ChunkHandle
     try {
@@ -291,6 +300,7 @@ export class Compactor {
       )
       await this.#releaseLeftover()
     }
+    return true
   }
 
   /** Where the ranges' chunks can be read; undefined when one of them has changed, or can't be read whole now. */

@@ -323,7 +323,6 @@ test('the master and its servers die at any moment of a compaction: nothing is l
       const power = random.chance(0.5)
       for (const { machine } of cluster.chunkservers) machine.disk.options.slowFactor = 4
       await client.compact()
-      await world.sleep(29_000) // what has just been sealed settles for half a minute
       await world.until('a gathering is at work', () => isGathering(cluster), MINUTE_MS, 1)
       let isDead = false
       world.afterEvents(random.below(40), () => {
