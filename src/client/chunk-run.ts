@@ -11,6 +11,7 @@
 //
 // Source: GFS §3.2 (pipelined push); DESIGN §4, steps 3 to 6.
 
+import { setMaxListeners } from 'node:events'
 import { assert } from '../base/assert.ts'
 import { crc32, crc32Combine } from '../base/crc32.ts'
 import { DfsError, type ErrorCode } from '../base/errors.ts'
@@ -95,6 +96,8 @@ export class ChunkRun {
    *                 one is silent; when all live they are waited for, three times as long in all
    */
   constructor(core: Core, allocation: Allocation, stallMs: number, events: RunEvents) {
+    // It ends every piece under way at once: no leak to be warned of.
+    setMaxListeners(0, this.#stop.signal)
     this.#core = core
     this.allocation = allocation
     this.#lane = core.lanes.take()
