@@ -26,6 +26,8 @@ export function parseArguments(args: readonly string[], options: Options): Parse
     narg: Object.fromEntries(valued.map((name) => [name, 1])),
     alias,
     configuration: {
+      // An option may be called `--no-…`; none is turned off that way.
+      'boolean-negation': false,
       'parse-numbers': false,
       'parse-positional-numbers': false,
       'dot-notation': false,

@@ -76,6 +76,17 @@ test('words keep a lone dash, numbers stay text, and -- ends the options', async
   assert.equal(flags, { force: true, parallel: '3' })
 })
 
+test('a flag may be called --no-something', () => {
+  const declared = { 'no-direct-reads': { kind: 'flag', describe: 'by the network' } } as const satisfies Options
+  assert.equal(parseArguments(['--no-direct-reads', '/x'], declared).flags, { 'no-direct-reads': true })
+  try {
+    parseArguments(['--no-force'], options)
+    assert.unreachable('it is not declared')
+  } catch (error) {
+    assert.instance(error, UsageError)
+  }
+})
+
 test('an option that is not declared, or without its value, is wrong usage', async () => {
   for (const args of [['--nope'], ['-q'], ['--parallel']]) {
     try {
