@@ -2,11 +2,15 @@
 //
 // It opens the real disk itself: nothing but the job and the answer passes between it and the serving master.
 
+import { setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { isDfsError } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
 import { nodeDisk } from '../io/node/disk.ts'
 import { type CheckpointJob, type CheckpointResult, makeCheckpoint } from './checkpointer.ts'
+
+/** Of the thread, as `nice` counts. */
+const PRIORITY = 19
 
 /** What the thread tells its parent. The answer is the last message. */
 export type CheckpointMessage =
@@ -24,6 +28,9 @@ function logAs(level: keyof Logger): Logger[keyof Logger] {
 }
 
 const logger: Logger = { debug: logAs('debug'), info: logAs('info'), warn: logAs('warn'), error: logAs('error') }
+
+// A checkpoint has time; the serving thread has not. Elsewhere than in Linux this would be the whole process's priority.
+if (process.platform === 'linux') setPriority(PRIORITY)
 
 try {
   tell({ kind: 'done', result: await makeCheckpoint(nodeDisk, logger, workerData as CheckpointJob) })

@@ -12,6 +12,7 @@ import { crc32 } from '../base/crc32.ts'
 import { DfsError, isDfsError } from '../base/errors.ts'
 import type { ClusterId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
+import { MiB } from '../base/units.ts'
 import type { Disk, DiskFile } from '../io/disk.ts'
 import {
   BLOCK_HEADER_BYTES,
@@ -226,9 +227,13 @@ async function writeSection(writer: BlockWriter, bytes: CheckpointSection['bytes
   await writer.block(BlockKind.sectionEnd, encodeSectionEnd({ sectionBytes, sectionCrc, blockCount }))
 }
 
+/** Synced on the way whenever so much has gathered: one sync of a whole checkpoint would hold up the log's for as long as it takes. */
+const SYNC_BYTES = 2 * MiB
+
 class BlockWriter {
   readonly #file: DiskFile
   offset = 0
+  #syncedOffset = 0
   /** Over everything written so far. */
   crc = 0
 
@@ -246,6 +251,9 @@ class BlockWriter {
       this.crc = crc32(slice, this.crc)
       this.offset += slice.length
     }
+    if (this.offset - this.#syncedOffset < SYNC_BYTES) return
+    await this.#file.sync()
+    this.#syncedOffset = this.offset
   }
 }
 
