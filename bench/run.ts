@@ -1,7 +1,7 @@
 // Runs the benchmarks one after the other and prints one table, with what each figure was to reach; with --json their
 // JSON lines instead, each as soon as it is there. One that fails is said, and the others go on.
 //
-//   npm run bench [-- write-path read-path append metadata-ops recovery metadata-memory repair] [--runs 5] [--dir .] [--json]
+//   npm run bench [-- write-path read-path append metadata-ops recovery metadata-memory repair command] [--runs 5] [--dir .] [--json]
 
 import path from 'node:path'
 import { execa } from 'execa'
@@ -10,7 +10,7 @@ import type { Report, Result } from './measure.ts'
 import { endWithUs } from './processes.ts'
 import { verdictOn } from './targets.ts'
 
-const all = ['write-path', 'read-path', 'append', 'metadata-ops', 'recovery', 'metadata-memory', 'repair']
+const all = ['write-path', 'read-path', 'append', 'metadata-ops', 'recovery', 'metadata-memory', 'repair', 'command']
 
 const args = process.argv.slice(2)
 const isJson = args.includes('--json')

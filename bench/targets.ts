@@ -54,6 +54,8 @@ const targets: Readonly<Record<string, Readonly<Record<string, Target>>>> = {
     'two: no single replica': small(5, 3),
     'reads: p99 ratio': small(2, 1.5),
   },
+  append: { 'sixteen writers': large('median', 20_000, 40_000) },
+  command: { 'over node': small(150, 70) },
   'metadata-memory': { 'memory a file': small(150, 110) },
 }
 
