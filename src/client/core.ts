@@ -3,13 +3,13 @@
 import { isDfsError } from '../base/errors.ts'
 import type { Io } from '../io/io.ts'
 import type { MessageName, ReplyOf, RequestOf } from '../wire/messages.ts'
+import type { Aborts } from './aborts.ts'
 import type { Lanes } from './lanes.ts'
 import type { Links } from './links.ts'
 import type { LocationCache } from './location-cache.ts'
 import type { By, Masters } from './masters.ts'
 import type { Patience } from './patience.ts'
 import type { Peers } from './peers.ts'
-import type { Aborts } from './read-attempt.ts'
 import type { Sessions } from './session.ts'
 
 export interface Core {

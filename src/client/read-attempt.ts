@@ -2,7 +2,7 @@
 //
 // Written for many a second: no listener on a signal, no question to the pool of connections while one is known.
 
-import { DfsError, isDfsError } from '../base/errors.ts'
+import { DfsError } from '../base/errors.ts'
 import { SECOND_MS } from '../base/units.ts'
 import type { CallOptions, Connection } from '../rpc/connection.ts'
 import type { IncomingData } from '../rpc/incoming-data.ts'
@@ -108,39 +108,4 @@ export class ReadAttempt implements CallOptions {
     peers.connected(this.source, peer, connection, this.startMs + CONNECTION_MS)
     return connection
   }
-}
-
-/** What ends by a signal, without a listener for each: one a signal, made with the first. */
-export class Aborts {
-  readonly #bySignal = new WeakMap<AbortSignal, Set<ReadAttempt>>()
-
-  /** Throws ABORTED when the signal has fired. */
-  add(signal: AbortSignal | undefined, attempt: ReadAttempt): void {
-    if (signal === undefined) return
-    if (signal.aborted) throw abortedBy(signal)
-    let underWay = this.#bySignal.get(signal)
-    if (underWay === undefined) {
-      const made = new Set<ReadAttempt>()
-      underWay = made
-      this.#bySignal.set(signal, made)
-      signal.addEventListener(
-        'abort',
-        () => {
-          const error = abortedBy(signal)
-          for (const one of [...made]) one.giveUp(error)
-        },
-        { once: true },
-      )
-    }
-    underWay.add(attempt)
-  }
-
-  delete(signal: AbortSignal | undefined, attempt: ReadAttempt): void {
-    if (signal !== undefined) this.#bySignal.get(signal)?.delete(attempt)
-  }
-}
-
-function abortedBy(signal: AbortSignal): DfsError {
-  const reason: unknown = signal.reason
-  return isDfsError(reason) ? reason : new DfsError('ABORTED', 'the caller gave up', {}, reason)
 }
