@@ -48,8 +48,11 @@ test('after the window, or when the trash is emptied, the chunks leave the table
       await client.remove('/big')
       await world.sleep(MINUTE_MS)
       assert.is(dataFileCount(cluster), 18, 'nothing goes before the window ends')
-      if (emptied) await client.trashEmpty()
-      else await world.sleep(HOUR_MS)
+      assert.is((await client.trashList()).entries.length, 1)
+      if (emptied) {
+        await client.trashEmpty()
+        assert.is((await client.trashList()).entries.length, 0, 'at once, not when it is collected')
+      } else await world.sleep(HOUR_MS)
       await world.sleep(30_000)
       assert.is(dataFileCount(cluster), 9)
       assert.is((await client.readFile('/kept')).length, 600_000)

@@ -77,7 +77,8 @@ export const namespaceHandlers = {
 /** Trash after the entry `after`; what was given up (emptied, or removed for good) only waits to be collected. */
 function restorable(state: MetadataState, after: number, limit: number): TrashEntry[] {
   const found: TrashEntry[] = []
-  for (let last = after; ; ) {
+  // What `trash empty` gave up is there until the next tick collects it.
+  for (let last = Math.max(after, state.trashDueThrough); ; ) {
     const rows = state.trash(last, limit)
     found.push(...rows.filter((entry) => !entry.dueNow && !entry.isPurging))
     const end = rows.at(-1)
