@@ -107,8 +107,7 @@ async function createPaced(client: Client, job: Extract<Job, { readonly kind: 'c
   const pending: Promise<void>[] = []
   let isCheckpointing = job.checkpoint
   const checkpoint = job.checkpoint ? client.checkpoint().finally(() => (isCheckpointing = false)) : undefined
-  // Awaited at the end; should it fail before, that is the time to say so.
-  checkpoint?.catch(() => {})
+  checkpoint?.catch(() => {}) // awaited at the end: that is the time to say that it failed
   const startMs = performance.now()
   let sent = 0
   for (let nowMs = startMs; isCheckpointing || nowMs - startMs < job.seconds * 1000; nowMs = performance.now()) {

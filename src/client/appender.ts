@@ -205,8 +205,7 @@ export class Appender {
       this.#queue.push({ slices, bytes, resolve, reject })
     })
     this.#queuedBytes += bytes
-    // Who awaits it is told; a later failure of all is found in `#fault`.
-    this.#last = answer.catch(() => {})
+    this.#last = answer.catch(() => {}) // who awaits it is told; a later failure of all is found in `#fault`
     if (!this.#isRunning) {
       this.#isRunning = true
       // Whatever else is asked for in this turn joins the batch.

@@ -1,7 +1,7 @@
 // Pieces: a stream of bytes of any cut becomes pieces of at most PIECE_BYTES_MAX, each with its checksum, without copying.
 //
-// Pieces end at multiples of the piece size in the file, whatever it is at the time, so that after a flush in the middle the next ones lie on block
-// borders again. The checksum is computed once, here; it is what every replica and every reader is held to.
+// Pieces end at multiples of the piece size in the file, whatever it is at the time, so that after a flush in the middle
+// the next ones lie on block borders again. The checksum is computed once, here; it is what every replica and every reader is held to.
 
 import { assert } from '../base/assert.ts'
 import { crc32 } from '../base/crc32.ts'

@@ -2,8 +2,8 @@
 //
 // Frames of one turn of the loop leave in few writes: small ones are laid side by side in a block, data goes as the
 // caller's slices, uncopied. What exceeds FLUSH_BYTES or FLUSH_FRAMES leaves at once: else two sides that have many
-// requests between them would take turns, one idle while the other works through them all. At most one stream (a frame whose data comes
-// later) is open; what is sent meanwhile waits behind it, in order.
+// requests between them would take turns, one idle while the other works through them all. At most one stream (a frame
+// whose data comes later) is open; what is sent meanwhile waits behind it, in order.
 //
 // Invariants:
 //   - frames leave whole and in the order they were given; a dropped one not at all

@@ -18,7 +18,7 @@ export const adminRepair = defineDfsVerb({
       kind: 'number',
       min: 1,
       max: COPIES_PER_SERVER_MAX,
-      describe: 'copies to one chunkserver at a time',
+      describe: 'copies to one chunkserver at a time, until the master restarts',
     },
   },
   examples: [
