@@ -71,6 +71,9 @@ export class Growing {
   readonly index = new RecordIndex()
   readonly order = new MutationOrder()
   readonly journal: Journal
+  /** Resolves when it grows no more and its files are closed. */
+  readonly closed: Promise<void>
+  #setClosed!: () => void
   /** Readable by anybody: all members have it. */
   committed = 0
   #arrived = 0
@@ -97,6 +100,9 @@ export class Growing {
   constructor(header: ChunkHeader, host: GrowingHost) {
     this.header = header
     this.#host = host
+    this.closed = new Promise((resolve) => {
+      this.#setClosed = resolve
+    })
     const bytes = encodeHeader(header)
     this.#files = host.createFiles().then(async (files) => {
       try {
@@ -263,9 +269,13 @@ export class Growing {
 
   /** Closes the files; nothing may follow. */
   async close(): Promise<void> {
-    const files = await this.#files.catch(() => undefined) // they could not be made, and are closed
-    await files?.data.close()
-    await files?.meta.close()
+    try {
+      const files = await this.#files.catch(() => undefined) // they could not be made, and are closed
+      await files?.data.close()
+      await files?.meta.close()
+    } finally {
+      this.#setClosed()
+    }
   }
 
   #pieceAt(offset: number): ArrivingPiece {

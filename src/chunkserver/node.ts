@@ -251,6 +251,7 @@ class Node implements Chunkserver {
       expect: { roles: ['client', 'chunkserver'] },
       handlers,
       onBug: this.#onBug,
+      onClose: (connection) => service.closed(connection),
     })
     this.#link = new MasterLink({
       io: this.#io,

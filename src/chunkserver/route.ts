@@ -1,7 +1,7 @@
 // Where a member of an open chunk stands in its chain, and the way to the next one.
 //
-// Each inbound connection has a lane of its own to the next member, so that a slow sender holds up only itself. What
-// is sent by one route leaves in the order of the calls.
+// Each inbound connection has a lane of its own to the next member, so that a slow sender holds up only itself, and at
+// its primary each shared chunk has one. What is sent by one route leaves in the order of the calls.
 //
 // Source: GFS §3.2 (a chain, each server sends to one other).
 

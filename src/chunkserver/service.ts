@@ -11,6 +11,7 @@ import type { Clock } from '../io/clock.ts'
 import type { ReceivedBytes } from '../io/network.ts'
 import type { Connection } from '../rpc/connection.ts'
 import type { IncomingData } from '../rpc/incoming-data.ts'
+import { Lanes } from '../rpc/lanes.ts'
 import type { ConnectionPool } from '../rpc/pool.ts'
 import type { Handler, Handlers, IncomingRequest } from '../rpc/requests.ts'
 import { Message, type MessageName, type ReplyOf, type RequestOf } from '../wire/messages.ts'
@@ -60,8 +61,11 @@ export class ChunkService {
   readonly #flows = new Flows()
   readonly #reads = new BufferPool(READ_BYTES_MAX)
   readonly #places = new WeakMap<Growing, Place>()
-  readonly #lanes = new WeakMap<Connection, string>()
-  #laneCount = 0
+  /** Of the shared chunks that this server is the primary of, while they grow. */
+  readonly #sharedLanes = new Lanes()
+  /** Of the connections that chunks came over, as long as these last. */
+  readonly #inboundLanes = new Lanes()
+  readonly #laneByConnection = new Map<Connection, number>()
   /** Requests with data under way, for heartbeats. */
   streams = 0
 
@@ -117,9 +121,10 @@ export class ChunkService {
   #placeOf(replica: Replica, growing: Growing, body: RequestOf<'openChunk'>, from: Connection): Place {
     const { allocation } = body
     const position = allocation.members.findIndex((member) => member.directory === replica.directory.id)
-    const lane = allocation.shared ? `chunk ${formatHandle(replica.handle)}` : this.#laneOf(from)
+    const isAppender = allocation.shared && position === 0
+    // Appends come to the primary over many connections; all other bytes of a chunk over one.
+    const lane = isAppender ? this.#sharedLaneOf(growing) : this.#laneOf(from)
     const route = new Route(allocation, position, lane, this.#pool, this.#clock)
-    const isAppender = allocation.shared && route.isPrimary
     const behind =
       route.next === undefined
         ? undefined
@@ -132,13 +137,27 @@ export class ChunkService {
     return { growing, route, appender, opened }
   }
 
+  #sharedLaneOf(growing: Growing): string {
+    const lane = this.#sharedLanes.take()
+    growing.closed.then(() => this.#sharedLanes.give(lane))
+    return `shared ${lane}`
+  }
+
   #laneOf(connection: Connection): string {
-    let lane = this.#lanes.get(connection)
+    let lane = this.#laneByConnection.get(connection)
     if (lane === undefined) {
-      lane = `inbound ${++this.#laneCount}`
-      this.#lanes.set(connection, lane)
+      lane = this.#inboundLanes.take()
+      this.#laneByConnection.set(connection, lane)
     }
-    return lane
+    return `inbound ${lane}`
+  }
+
+  /** A connection that others had made is gone: its lane is for the next. */
+  closed(connection: Connection): void {
+    const lane = this.#laneByConnection.get(connection)
+    if (lane === undefined) return
+    this.#laneByConnection.delete(connection)
+    this.#inboundLanes.give(lane)
   }
 
   /** Throws what `ChunkStore.getGrowing` does. */

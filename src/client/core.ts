@@ -2,9 +2,9 @@
 
 import { isDfsError } from '../base/errors.ts'
 import type { Io } from '../io/io.ts'
+import type { Lanes } from '../rpc/lanes.ts'
 import type { MessageName, ReplyOf, RequestOf } from '../wire/messages.ts'
 import type { Aborts } from './aborts.ts'
-import type { Lanes } from './lanes.ts'
 import type { Links } from './links.ts'
 import type { LocationCache } from './location-cache.ts'
 import type { By, Masters } from './masters.ts'
