@@ -91,8 +91,8 @@ export class ChunkStore {
   async load(directory: DataDirectory): Promise<void> {
     this.#directories.set(directory.id, directory)
     await scanDirectory(directory, this.clusterId, async (replica) => {
-      if (replica.header.isTombstone && replica.form.kind === 'kept') {
-        // What it refused, the new life refuses as well.
+      if (replica.header.isTombstone) {
+        // Older programs left one for each chunk fenced before it was here. What it refused, the new life refuses as well.
         await removeFiles(replica)
         return
       }
@@ -124,6 +124,7 @@ export class ChunkStore {
 
   /** The growing replica. Throws NO_SUCH_REPLICA, CHUNK_FENCED, CHUNK_SEALED, STALE_VERSION, WRONG_LIFE. */
   getGrowing(handle: ChunkHandle, version: number): Growing {
+    if (!this.#replicas.has(handle) && this.#gone.has(handle)) throw refusalOf(handle, 'fenced')
     const replica = this.get(handle)
     const refusal = refusalOf(handle, replica.form.kind === 'sealed' ? 'sealed' : replica.isFenced ? 'fenced' : 'open')
     if (refusal !== undefined) throw refusal
@@ -186,23 +187,12 @@ export class ChunkStore {
     return replica
   }
 
-  /** Begins a replica that only exists to hold a fence. */
-  createTombstone(handle: ChunkHandle, directory: DataDirectory): Replica {
-    return this.#begin(
-      {
-        clusterId: this.clusterId,
-        handle,
-        version: 1,
-        logIndex: 0,
-        chunkBytes: 0,
-        shared: false,
-        directory: directory.id,
-        life: directory.life,
-        isTombstone: true,
-        members: [],
-      },
-      directory,
-    )
+  /**
+   * Fences a chunk that is not here: what comes late for it is refused. Nothing is written, since a life ends with the
+   * program, and another life is another refusal.
+   */
+  refuse(handle: ChunkHandle): void {
+    this.#gone.add(handle)
   }
 
   #begin(header: ChunkHeader, directory: DataDirectory): Replica {

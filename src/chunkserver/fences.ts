@@ -9,9 +9,9 @@ import { type ChunkHandle, counterOf, type DirectoryId, formatHandle, type Life,
 export const GONE_HANDLES_MAX = 65_536
 
 /**
- * Handles whose replica left this server since it started: a fence outlives the replica. A delayed order to begin the
- * chunk must not make it anew behind its seal (test/model, `fenceStays`). An earlier life needs no memory: orders name
- * the life they are for.
+ * Handles whose replica left this server since it started, and handles that were fenced before they were here: a fence
+ * outlives the replica. A delayed order to begin the chunk must not make it anew behind its seal (test/model,
+ * `fenceStays`). An earlier life needs no memory: orders name the life they are for.
  *
  * At the bound the oldest are forgotten one by one and refused as a range: every handle of their lineage up to theirs.
  */

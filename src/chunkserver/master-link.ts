@@ -224,7 +224,7 @@ export class MasterLink {
   /** Everything, in parts; each part says what is so when it leaves. */
   async #report(connection: Connection): Promise<void> {
     const { inventory } = this.#options
-    const replicas = [...this.#options.replicas()].filter(isToBeTold)
+    const replicas = [...this.#options.replicas()]
     for (let at = 0; at === 0 || at < replicas.length; at += REPORT_PART_MAX) {
       const part = replicas.slice(at, at + REPORT_PART_MAX).map((replica) => replica.facts())
       const body = Message.chunkReport.request.encode({
@@ -245,7 +245,7 @@ export class MasterLink {
   }
 
   *#facts(): Generator<ReplicaFacts> {
-    for (const replica of this.#options.replicas()) if (isToBeTold(replica)) yield replica.facts()
+    for (const replica of this.#options.replicas()) yield replica.facts()
   }
 
   #checkHistory(history: History, address: Address): void {
@@ -279,11 +279,6 @@ export class MasterLink {
       this.#wake = done
     })
   }
-}
-
-/** One that only holds a fence is nobody's copy. */
-function isToBeTold(replica: Replica): boolean {
-  return !replica.header.isTombstone
 }
 
 /** Where a master that doesn't lead says the leader is. */

@@ -300,7 +300,7 @@ class Node implements Chunkserver {
   /** Its replicas are gone for the master; the server goes on with the others. */
   directoryFailed(directory: DataDirectory): void {
     for (const replica of this.#store.replicas) {
-      if (replica.directory === directory && !replica.header.isTombstone) this.#inventory.changed(replica.facts())
+      if (replica.directory === directory) this.#inventory.changed(replica.facts())
     }
     this.#link?.urgent()
   }

@@ -289,7 +289,7 @@ class DirectoryScrub {
 function handlesIn(store: ChunkStore, directory: DataDirectory): Float64Array {
   const handles: number[] = []
   for (const replica of store.replicas) {
-    if (replica.directory === directory && !replica.header.isTombstone) handles.push(replica.handle)
+    if (replica.directory === directory) handles.push(replica.handle)
   }
   return Float64Array.from(handles).sort()
 }

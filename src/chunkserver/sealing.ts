@@ -50,14 +50,18 @@ export async function fence(
   }
   directory.check()
   const isInLife = directory.life === life
-  const replica = store.find(handle) ?? store.createTombstone(handle, directory)
+  const replica = store.find(handle)
+  if (replica === undefined) {
+    store.refuse(handle)
+    return { exists: false, inLife: isInLife, length: 0, digest: 0, syncedLength: 0, indexDigest: 0 }
+  }
   // In this turn already: what comes from now on is refused.
   if (replica.growing !== undefined) replica.growing.fence().catch(() => {}) // awaited below
   await replica.inTurn(() => makeFence(store, replica))
   const { length } = replica
   const { digest, indexDigest } = await digestAt(store, replica, length)
   return {
-    exists: !replica.header.isTombstone,
+    exists: true,
     inLife: isInLife && replica.header.directory === directoryId && replica.header.life === life,
     length,
     digest,
@@ -79,7 +83,7 @@ async function makeFence(store: ChunkStore, replica: Replica): Promise<void> {
     })
   }
   replica.isFenced = true
-  if (!replica.header.isTombstone) store.changed(replica)
+  store.changed(replica)
 }
 
 /**

@@ -112,6 +112,22 @@ test('a fence also holds where the chunk does not exist yet', () =>
     assert.is(store.growingCount, 0)
   }))
 
+test('fences of chunks that are not here leave nothing behind, in memory or on disk', async () => {
+  const world = new SimWorld(14)
+  const machine = world.machine('cs1')
+  await world.run(async () => {
+    const { store, changes, close } = await openStore(machine.io)
+    const { id, life } = store.directories[0]!
+    const before = machine.disk.paths().length
+    for (let counter = 1; counter <= 200; counter++) await fence(store, handleOf(counter), id, life)
+    assert.is(store.replicaCount, 0)
+    assert.is(changes.length, 0)
+    assert.is(machine.disk.paths().length, before)
+    assert.throws(() => store.getGrowing(handleOf(200), 1), /fenced/)
+    await close()
+  })
+})
+
 test('a seal cuts only what the log does not name, survives a restart, and is answered the same again', async () => {
   const world = new SimWorld(5)
   const machine = world.machine('cs1')
