@@ -1,13 +1,16 @@
 // The packer: bytes of small files into shared chunks, where many clients append and the primary gives the offsets.
 //
-// One packing chunk a goal is in use at a time, for all files of this client. Appends go out side by side; the server
-// batches them. One that fails is simply made again in another chunk: bytes that no file names are dead space, and the
-// record that names a file is what happens exactly once.
+// One packing chunk a goal is in use at a time, for all files of this client. Files that come at about the same time are
+// one append (groups.ts): a message, a batch and a sync cost each server the same for one file as for fifty. An append
+// that fails is simply made again in another chunk: bytes that no file names are dead space, and the record that names a
+// file is what happens exactly once.
 //
-// Bounds: at most APPENDS_MAX appends and IN_FLIGHT_BYTES_MAX bytes under way; others wait their turn.
+// Bounds: at most FILES_MAX files and IN_FLIGHT_BYTES_MAX bytes under way, others wait their turn; GROUPS_MAX appends a
+// goal at once, of GROUP_BYTES_MAX each.
 //
 // Source: DESIGN §4, "Small files".
 
+import { crc32 } from '../base/crc32.ts'
 import { DfsError } from '../base/errors.ts'
 import type { ChunkHandle, ClusterId, ServerId } from '../base/ids.ts'
 import { formatHandle } from '../base/ids.ts'
@@ -16,6 +19,7 @@ import { MiB, SECOND_MS } from '../base/units.ts'
 import type { Connection } from '../rpc/connection.ts'
 import type { Allocation } from '../wire/messages.ts'
 import type { Core } from './core.ts'
+import { addPatiently, Groups, type Member } from './groups.ts'
 import { endOfPatience } from './masters.ts'
 import { Patience, Waiters } from './patience.ts'
 import type { Extent } from './placed.ts'
@@ -23,8 +27,10 @@ import { isOnlyBusy, silentMembers } from './probe.ts'
 import { asFault, backoffMs, dropFault, isPassing, serverNamed } from './retry.ts'
 import type { Session } from './session.ts'
 
-const APPENDS_MAX = 256
+const FILES_MAX = 1024
 const IN_FLIGHT_BYTES_MAX = 16 * MiB
+const GROUP_BYTES_MAX = 1 * MiB
+const GROUPS_MAX = 4
 /** One append: then another chunk is tried; at most a fifth of the caller's patience. */
 const APPEND_MS_MAX = 6 * SECOND_MS
 /** Appends in a row that a chain which is only busy may answer too late; each has longer than the one before. */
@@ -42,14 +48,25 @@ interface Lent {
   left: Promise<void> | undefined
 }
 
+/** The bytes of one file. */
+interface Parcel {
+  readonly slices: readonly Uint8Array[]
+  readonly length: number
+  /** How long its caller bears no progress: those in one append agree on when it is given up. */
+  readonly timeoutMs: number
+}
+
 export class Packer {
   readonly #core: Core
   readonly #waiters: Waiters
   readonly #lent = new Map<number, Promise<Lent>>()
+  /** By goal. */
+  readonly #groups = new Map<number, Groups<Parcel, Extent>>()
   readonly #avoid = new Map<ServerId, number>()
-  #appends = 0
+  #files = 0
   #bytes = 0
   #bytesMax = SMALL_FILE_BYTES_MAX
+  #groupBytesMax = GROUP_BYTES_MAX
 
   constructor(core: Core) {
     this.#core = core
@@ -64,6 +81,7 @@ export class Packer {
   /** @param chunkBytes  what the cluster's chunks grow to */
   fitTo(chunkBytes: number): void {
     this.#bytesMax = Math.min(SMALL_FILE_BYTES_MAX, Math.floor(chunkBytes / 4))
+    this.#groupBytesMax = Math.min(GROUP_BYTES_MAX, Math.floor(chunkBytes / 4))
   }
 
   /**
@@ -71,24 +89,19 @@ export class Packer {
    * patience ended, TIMEOUT, ABORTED.
    *
    * @param slices  1 .. bytesMax bytes; must not change until it resolves
-   * @param crc     their CRC32
    * @param goal    replicas wanted; 0: the cluster's default
    */
-  async place(
-    slices: readonly Uint8Array[],
-    length: number,
-    crc: number,
-    goal: number,
-    patience: Patience,
-  ): Promise<Extent> {
-    while (this.#appends >= APPENDS_MAX || this.#bytes + length > IN_FLIGHT_BYTES_MAX)
-      await this.#waiters.wait(patience)
-    this.#appends++
+  async place(slices: readonly Uint8Array[], length: number, goal: number, patience: Patience): Promise<Extent> {
+    while (this.#files >= FILES_MAX || this.#bytes + length > IN_FLIGHT_BYTES_MAX) await this.#waiters.wait(patience)
+    this.#files++
     this.#bytes += length
     try {
-      return await this.#placeNow(slices, length, crc, goal, patience)
+      const parcel = { slices, length, timeoutMs: patience.timeoutMs }
+      const extent = await addPatiently(this.#groupsOf(goal), parcel, length, patience)
+      patience.progress()
+      return extent
     } finally {
-      this.#appends--
+      this.#files--
       this.#bytes -= length
       this.#waiters.wake()
     }
@@ -103,30 +116,46 @@ export class Packer {
     }, dropFault)
   }
 
-  async #placeNow(
-    slices: readonly Uint8Array[],
-    length: number,
-    crc: number,
-    goal: number,
-    patience: Patience,
-  ): Promise<Extent> {
+  #groupsOf(goal: number): Groups<Parcel, Extent> {
+    let groups = this.#groups.get(goal)
+    if (groups === undefined) {
+      groups = new Groups({
+        clock: this.#core.io.clock,
+        aborts: this.#core.aborts,
+        groupsMax: GROUPS_MAX,
+        membersMax: FILES_MAX,
+        sizeMax: () => this.#groupBytesMax,
+        fits: (first, parcel) => first.timeoutMs === parcel.timeoutMs,
+        run: (members) => this.#placeAll(members, goal),
+      })
+      this.#groups.set(goal, groups)
+    }
+    return groups
+  }
+
+  /** Appends a group, in one chunk after the other until one takes it or nobody waits for it any more. */
+  async #placeAll(members: readonly Member<Parcel, Extent>[], goal: number): Promise<void> {
+    const { timeoutMs } = members[0]!.item
+    const patience = new Patience(this.#core.io.clock, { signal: this.#core.closing, timeoutMs })
     let last: DfsError | undefined
     let overdue = 0
     try {
       for (let attempt = 0; ; attempt++) {
+        const waiting = members.filter((member) => member.isWaiting)
+        if (waiting.length === 0) return
         patience.check(last)
         const session = this.#core.sessions.current()
         let lent: Lent | undefined
         try {
           lent = await this.#borrow(goal, session, patience)
-          const extent = await this.#append(lent, slices, length, crc, session, patience, overdue)
-          patience.progress()
-          return extent
+          await this.#append(lent, waiting, session, patience, overdue)
+          return
         } catch (error) {
           const fault = asFault(error)
           if (fault.code === 'ABORTED' || (lent === undefined && !fault.retriable)) throw fault
           // That time is up says less than what kept us waiting.
           if (last === undefined || patience.leftMs > 0) last = fault
+          for (const member of waiting) member.last = last
           if (lent !== undefined && fault.code === 'TIMEOUT' && ++overdue <= OVERDUE_MAX) {
             // What came too late stays as dead space; another chunk would be no quicker.
             if (await isOnlyBusy(this.#core, lent.allocation, patience)) continue
@@ -145,15 +174,14 @@ export class Packer {
     }
   }
 
+  /** One append of all their bytes, in their order; settles them. */
   async #append(
     lent: Lent,
-    slices: readonly Uint8Array[],
-    length: number,
-    crc: number,
+    members: readonly Member<Parcel, Extent>[],
     session: Session,
     patience: Patience,
     overdue: number,
-  ): Promise<Extent> {
+  ): Promise<void> {
     const { links } = this.#core
     const { allocation } = lent
     const { handle, version } = allocation
@@ -175,17 +203,25 @@ export class Packer {
       // The append behind it fails as well; this one says more.
       opening.catch(dropFault)
     }
+    const data: Uint8Array[] = []
+    let dataCrc = 0
+    for (const { item } of members) {
+      for (const slice of item.slices) {
+        data.push(slice)
+        dataCrc = crc32(slice, dataCrc)
+      }
+    }
     const request = { handle, version, writer: session.id, sequence: session.nextSequence(), count: 1, sync: true }
     try {
-      const { offset } = await links.call(connection, 'appendShared', request, {
-        timeoutMs,
-        signal,
-        data: slices,
-        dataCrc: crc,
-      })
-      return { handle, offset, length }
+      const { offset } = await links.call(connection, 'appendShared', request, { timeoutMs, signal, data, dataCrc })
+      let at = offset
+      for (const member of members) {
+        const { length } = member.item
+        member.resolve({ handle, offset: at, length })
+        at += length
+      }
     } catch (error) {
-      if (opening !== undefined && !patience.signal?.aborted) await opening
+      if (opening !== undefined && !signal?.aborted) await opening
       throw error
     }
   }

@@ -2,7 +2,6 @@
 //
 // Source: DESIGN §4, "Small files".
 
-import { crc32 } from '../base/crc32.ts'
 import { isDfsError } from '../base/errors.ts'
 import { type Core, change } from './core.ts'
 import type { Packer } from './packer.ts'
@@ -53,17 +52,13 @@ export async function packAnd(
   log: (extents: Extent[]) => Promise<unknown>,
 ): Promise<void> {
   let length = 0
-  let crc = 0
-  for (const slice of slices) {
-    length += slice.length
-    crc = crc32(slice, crc)
-  }
+  for (const slice of slices) length += slice.length
   if (length === 0) {
     await log([])
     return
   }
   for (;;) {
-    const extent = await packer.place(slices, length, crc, goal, patience)
+    const extent = await packer.place(slices, length, goal, patience)
     try {
       await log([extent])
       return
