@@ -7,10 +7,9 @@
 // Source: GFS §5.2 (64 KiB blocks there); the combining is zlib's.
 
 import { assert } from '../base/assert.ts'
-import { crc32, crc32Combine, crc32Combiner } from '../base/crc32.ts'
+import { combineBlock } from '../base/blocks.ts'
+import { crc32, crc32Combine } from '../base/crc32.ts'
 import { BLOCK_BYTES, CHUNK_BYTES_MAX } from '../base/limits.ts'
-
-const combineBlock = crc32Combiner(BLOCK_BYTES)
 
 /** Blocks that hold `bytes` bytes. */
 export function blockCount(bytes: number): number {
@@ -96,15 +95,6 @@ export class BlockSums {
     sums.set(this.#sums)
     this.#sums = sums
   }
-}
-
-/** CRC32 of a run of blocks from their sums; all but the last are whole, that one has `lastBytes` bytes (1 .. BLOCK_BYTES). */
-export function combineSums(sums: ArrayLike<number>, lastBytes: number): number {
-  let digest = 0
-  for (let index = 0; index < sums.length - 1; index++) digest = combineBlock(digest, sums[index]!)
-  if (sums.length === 0) return 0
-  const last = sums[sums.length - 1]!
-  return lastBytes === BLOCK_BYTES ? combineBlock(digest, last) : crc32Combine(digest, last, lastBytes)
 }
 
 /**

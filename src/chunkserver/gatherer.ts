@@ -13,6 +13,7 @@
 // Bounds: one gathering runs, WAITING_MAX wait (then BUSY), READS_AHEAD pieces are under way.
 
 import fastq, { type queueAsPromised } from 'fastq'
+import { combineSums } from '../base/blocks.ts'
 import { crc32, crc32Combine } from '../base/crc32.ts'
 import { DfsError, isDfsError } from '../base/errors.ts'
 import { formatHandle, type Life } from '../base/ids.ts'
@@ -24,7 +25,7 @@ import type { Clock } from '../io/clock.ts'
 import type { ConnectionPool } from '../rpc/pool.ts'
 import type { Handler, IncomingRequest } from '../rpc/requests.ts'
 import { Message, type ReplyOf, type RequestOf } from '../wire/messages.ts'
-import { BlockSums, blockCount, combineSums, PieceSums } from './block-sums.ts'
+import { BlockSums, blockCount, PieceSums } from './block-sums.ts'
 import { ChunkSource, type FetchedBlocks } from './chunk-source.ts'
 import type { ChunkStore } from './chunk-store.ts'
 import { CloneFiles } from './clone-files.ts'

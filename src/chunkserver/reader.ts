@@ -5,11 +5,12 @@
 //
 // Source: GFS §5.2.
 
+import { combineRun, wrongBlock } from '../base/blocks.ts'
 import { crc32, crc32Combine } from '../base/crc32.ts'
 import { DfsError } from '../base/errors.ts'
 import { formatHandle } from '../base/ids.ts'
 import { BLOCK_BYTES, PIECE_BYTES } from '../base/limits.ts'
-import { blockCount, combineSums } from './block-sums.ts'
+import { blockCount } from './block-sums.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import type { ChunkStore } from './chunk-store.ts'
 import type { Replica } from './replica.ts'
@@ -55,10 +56,9 @@ export async function readBlocks(
       const block = first + Math.floor(count / BLOCK_BYTES)
       throw store.damaged(replica, `the data file ends at ${start + count}, ${end} bytes belong to it`, { block })
     }
-    for (let index = 0; index < sums.length; index++) {
-      const at = index * BLOCK_BYTES
-      const actual = crc32(bytes.subarray(at, Math.min(at + BLOCK_BYTES, bytes.length)))
-      if (actual === sums[index]) continue
+    const crc = combineRun(0, sums, 0, sums.length, bytes.length)
+    if (crc32(bytes) !== crc) {
+      const { index, actual } = wrongBlock(bytes, sums, 0)
       const block = first + index
       const reason = `block ${block} has checksum ${actual}, ${sums[index]} is stored`
       throw store.damaged(replica, reason, { block })
@@ -66,13 +66,7 @@ export async function readBlocks(
     if (replica.isGone) throw new DfsError('NO_SUCH_REPLICA', `chunk ${formatHandle(handle)} was removed`, { handle })
     store.counters.reads++
     store.counters.bytesRead += bytes.length
-    return {
-      offset: start,
-      bytes,
-      sums,
-      crc: combineSums(sums, bytes.length - (sums.length - 1) * BLOCK_BYTES),
-      buffer,
-    }
+    return { offset: start, bytes, sums, crc, buffer }
   } catch (error) {
     pool.give(buffer)
     throw error

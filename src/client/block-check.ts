@@ -1,21 +1,20 @@
 // Proof of what a chunkserver sends: each block against the checksum that was made from the writer's bytes.
 //
 // A reply to `read` has whole blocks and their checksums; the last may be a part of a block. One pass a byte: the
-// checksum of each block is computed as it arrives, and the frame's follows from them by combination. Nothing is handed
-// out before every block of the reply is proven; then it is trimmed to what was asked.
+// blocks that arrive together are proven together (base/blocks.ts), and the frame's checksum follows from the same pass.
+// Nothing is handed out before every block of the reply is proven; then it is trimmed to what was asked.
 //
 // Buffers: with a target the wanted bytes are copied as they arrive; without one the socket's buffers are retained and
 // given as slices, until `release`.
 //
 // Source: GFS §5.2; DESIGN §3, Chunkserver.
 
-import { crc32, crc32Combine, crc32Combiner } from '../base/crc32.ts'
+import { combineBlock, combineRun, sumsFrom, wrongBlock } from '../base/blocks.ts'
+import { crc32, crc32Combine } from '../base/crc32.ts'
 import { DfsError } from '../base/errors.ts'
 import { BLOCK_BYTES } from '../base/limits.ts'
 import type { ReceivedBytes } from '../io/network.ts'
 import type { DataSink } from '../rpc/incoming-data.ts'
-
-const combineBlock = crc32Combiner(BLOCK_BYTES)
 
 /** A range of a chunk that was asked for. */
 export interface WantedRange {
@@ -28,7 +27,7 @@ export interface WantedRange {
 export class BlockCheck implements DataSink {
   /** Wanted bytes that the reply has: from the wanted offset on, 1 .. wanted length. */
   readonly length: number
-  readonly #checksums: DataView
+  readonly #checksums: Uint32Array
   readonly #dataBytes: number
   /** The wanted part within the data. */
   readonly #start: number
@@ -45,7 +44,7 @@ export class BlockCheck implements DataSink {
 
   /**
    * @param offset     chunk offset of the first data byte, as the server says
-   * @param checksums  CRC32 of each block, 4 bytes each, little-endian; must not change until the end
+   * @param checksums  CRC32 of each block, 4 bytes each, little-endian; copied
    * @param target     takes the wanted bytes from its start on; at least as long as wanted
    * @param onEnd      called once: without an error every block was right
    * Throws CORRUPT_REPLICA when the reply can't be an answer to `wanted`.
@@ -70,7 +69,7 @@ export class BlockCheck implements DataSink {
         `asked for bytes ${wanted.offset} .. ${wanted.offset + wanted.length - 1}, got ${dataBytes} from ${offset} with ${checksums.length / 4} checksums`,
       )
     }
-    this.#checksums = new DataView(checksums.buffer, checksums.byteOffset, checksums.byteLength)
+    this.#checksums = sumsFrom(checksums)
     this.#dataBytes = dataBytes
     this.#chunkOffset = offset
     this.#start = wanted.offset - offset
@@ -124,23 +123,45 @@ export class BlockCheck implements DataSink {
   }
 
   #check(bytes: Buffer): void {
-    let from = 0
-    while (from < bytes.length) {
+    for (let from = 0; from < bytes.length; ) {
       const at = this.#at + from
-      const block = Math.floor(at / BLOCK_BYTES)
-      const blockEnd = Math.min(this.#dataBytes, (block + 1) * BLOCK_BYTES)
-      const to = Math.min(bytes.length, from + blockEnd - at)
-      const run = from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to)
-      this.#blockCrc = crc32(run, this.#blockCrc)
-      from = to
-      if (this.#at + to < blockEnd) return
-      if (this.#blockCrc !== this.#checksums.getUint32(4 * block, true) && this.#badBlock < 0) this.#badBlock = block
-      const blockBytes = blockEnd - block * BLOCK_BYTES
-      this.#crc =
-        blockBytes === BLOCK_BYTES
-          ? combineBlock(this.#crc, this.#blockCrc)
-          : crc32Combine(this.#crc, this.#blockCrc, blockBytes)
-      this.#blockCrc = 0
+      const isBlockStart = at % BLOCK_BYTES === 0
+      from = isBlockStart ? this.#checkBlocks(bytes, from) : from
+      if (from < bytes.length) from = this.#checkPart(bytes, from)
     }
+  }
+
+  /** Takes the blocks that lie whole in `bytes` from `from` on. @returns the offset behind them */
+  #checkBlocks(bytes: Buffer, from: number): number {
+    const at = this.#at + from
+    const left = bytes.length - from
+    const isLast = at + left === this.#dataBytes
+    const length = isLast ? left : left - (left % BLOCK_BYTES)
+    if (length === 0) return from
+    const run = from === 0 && length === bytes.length ? bytes : bytes.subarray(from, from + length)
+    const first = at / BLOCK_BYTES
+    const sums = this.#checksums
+    const expected = combineRun(this.#crc, sums, first, first + Math.ceil(length / BLOCK_BYTES), length)
+    this.#crc = crc32(run, this.#crc)
+    if (this.#crc !== expected && this.#badBlock < 0) this.#badBlock = wrongBlock(run, sums, first).index
+    return from + length
+  }
+
+  /** Takes what belongs to a block that comes in parts. @returns the offset behind it */
+  #checkPart(bytes: Buffer, from: number): number {
+    const at = this.#at + from
+    const block = Math.floor(at / BLOCK_BYTES)
+    const blockEnd = Math.min(this.#dataBytes, (block + 1) * BLOCK_BYTES)
+    const to = Math.min(bytes.length, from + blockEnd - at)
+    this.#blockCrc = crc32(bytes.subarray(from, to), this.#blockCrc)
+    if (this.#at + to < blockEnd) return to
+    if (this.#blockCrc !== this.#checksums[block] && this.#badBlock < 0) this.#badBlock = block
+    const blockBytes = blockEnd - block * BLOCK_BYTES
+    this.#crc =
+      blockBytes === BLOCK_BYTES
+        ? combineBlock(this.#crc, this.#blockCrc)
+        : crc32Combine(this.#crc, this.#blockCrc, blockBytes)
+    this.#blockCrc = 0
+    return to
   }
 }

@@ -11,7 +11,7 @@
 //
 // Bounds: FILES_MAX open files, closed when unused for a minute; LATE_MS for a read, then the network is asked.
 
-import { crc32, crc32Combine, crc32Combiner } from '../base/crc32.ts'
+import { combineRun, findWrongBlock, sumsFrom } from '../base/blocks.ts'
 import { DfsError } from '../base/errors.ts'
 import { type ChunkHandle, formatHandle } from '../base/ids.ts'
 import { BLOCK_BYTES, PIECE_BYTES } from '../base/limits.ts'
@@ -37,7 +37,6 @@ const UNUSED_MS = MINUTE_MS
 const LATE_MS = 200
 const TICK_MS = 50
 const LANE = 'read'
-const combineBlock = crc32Combiner(BLOCK_BYTES)
 
 /** A sealed chunk whose file is open. */
 interface DirectChunk {
@@ -46,7 +45,7 @@ interface DirectChunk {
   readonly file: DiskFile
   readonly length: number
   /** CRC32 of each block, little-endian. */
-  readonly sums: DataView
+  readonly sums: Uint32Array
   users: number
   usedMs: number
   isDropped: boolean
@@ -127,14 +126,11 @@ export class DirectReads {
       const message = `the file of chunk ${formatHandle(handle)} ends at ${start + count}, ${start + bytes.length} bytes belong to it`
       throw new DfsError('CORRUPT_REPLICA', message, { chunkOffset: start + count })
     }
-    for (let at = 0; at < bytes.length; at += BLOCK_BYTES) {
-      const actual = crc32(bytes.subarray(at, Math.min(at + BLOCK_BYTES, bytes.length)))
-      const stored = sums.getUint32((4 * (start + at)) / BLOCK_BYTES, true)
-      if (actual === stored) continue
-      const chunkOffset = start + at
-      const message = `the block at ${chunkOffset} has checksum ${actual} in its file, ${stored} is stored`
-      throw new DfsError('CORRUPT_REPLICA', message, { chunkOffset })
-    }
+    const wrong = findWrongBlock(bytes, sums, start / BLOCK_BYTES)
+    if (wrong === undefined) return
+    const chunkOffset = wrong.index * BLOCK_BYTES
+    const message = `the block at ${chunkOffset} has checksum ${wrong.actual} in its file, ${sums[wrong.index]} is stored`
+    throw new DfsError('CORRUPT_REPLICA', message, { chunkOffset })
   }
 
   /** @returns bytes read; undefined when the disk takes too long */
@@ -225,7 +221,8 @@ export class DirectReads {
     const { body, data } = await connection.call(number, request.encode({ handle, version }), options)
     const { offer } = reply.decode(body, 'directRead')
     if (offer === undefined || data === undefined) return undefined
-    if (offer.length !== length || offer.blockBytes !== BLOCK_BYTES || digestOf(data, length) !== digest) {
+    const sums = data.length % 4 === 0 ? sumsFrom(data) : NO_SUMS
+    if (offer.length !== length || offer.blockBytes !== BLOCK_BYTES || digestOf(sums, length) !== digest) {
       throw new DfsError('CORRUPT_REPLICA', `${address} offers another chunk than ${formatHandle(handle)}`)
     }
     const stat = await io.disk.stat(offer.path)
@@ -234,7 +231,6 @@ export class DirectReads {
       throw new DfsError('NOT_FOUND', `${offer.path} is not here, or another file`, { path: offer.path })
     }
     const file = await io.disk.open(offer.path, 'read')
-    const sums = new DataView(data.buffer, data.byteOffset, data.byteLength)
     return { handle, address, file, length, sums, users: 0, usedMs: io.clock.nowMs(), isDropped: false }
   }
 
@@ -284,17 +280,12 @@ export class DirectReads {
 }
 
 /** CRC32 of a chunk of `length` bytes from those of its blocks; undefined when there is not one for each. */
-function digestOf(sums: Buffer, length: number): number | undefined {
-  const blocks = Math.ceil(length / BLOCK_BYTES)
-  if (sums.length !== 4 * blocks) return undefined
-  let digest = 0
-  for (let block = 0; block < blocks; block++) {
-    const sum = sums.readUInt32LE(4 * block)
-    const bytes = Math.min(BLOCK_BYTES, length - block * BLOCK_BYTES)
-    digest = bytes === BLOCK_BYTES ? combineBlock(digest, sum) : crc32Combine(digest, sum, bytes)
-  }
-  return digest
+function digestOf(sums: Uint32Array, length: number): number | undefined {
+  if (sums.length !== Math.ceil(length / BLOCK_BYTES)) return undefined
+  return combineRun(0, sums, 0, sums.length, length)
 }
+
+const NO_SUMS = new Uint32Array(0)
 
 const SIZES: readonly number[] = [16 * KiB, 128 * KiB, PIECE_BYTES]
 const FREE_MAX: readonly number[] = [64, 64, 16]

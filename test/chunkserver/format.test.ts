@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { combineSums } from '../../src/base/blocks.ts'
 import { crc32 } from '../../src/base/crc32.ts'
 import type { DirectoryId, Life, ServerId, SessionId } from '../../src/base/ids.ts'
 import { Random } from '../../src/base/random.ts'
-import { BlockSums, combineSums, PieceSums } from '../../src/chunkserver/block-sums.ts'
+import { BlockSums, PieceSums } from '../../src/chunkserver/block-sums.ts'
 import {
   CHUNK_HEADER_BYTES,
   type ChunkHeader,

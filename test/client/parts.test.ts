@@ -87,6 +87,33 @@ test('a flipped bit anywhere, in the bytes or in the checksums, is never handed 
   }
 })
 
+test('blocks that arrive together are told apart when one is wrong', () => {
+  const data = random.bytes(20 * BLOCK_BYTES)
+  const checksums = Buffer.alloc(4 * 20)
+  for (let block = 0; block < 20; block++) {
+    checksums.writeUInt32LE(crc32(data.subarray(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES)), 4 * block)
+  }
+  for (const cuts of [[], [100], [BLOCK_BYTES], [3 * BLOCK_BYTES + 5, 17 * BLOCK_BYTES - 5]]) {
+    for (const bad of [undefined, 0, 3, 16, 19]) {
+      const sent = Buffer.from(data)
+      if (bad !== undefined) sent[bad * BLOCK_BYTES + 77] = sent[bad * BLOCK_BYTES + 77]! ^ 4
+      let error: DfsError | undefined
+      const wanted = { offset: BLOCK_BYTES, length: sent.length }
+      const check = new BlockCheck(wanted, BLOCK_BYTES, checksums, sent.length, Buffer.alloc(sent.length), (met) => {
+        error = met
+      })
+      const ends = [...cuts, sent.length]
+      for (const [index, end] of ends.entries()) {
+        const bytes = sent.subarray(index === 0 ? 0 : ends[index - 1], end)
+        check.onData(bytes, { bytes, retain: () => {}, release: () => {} })
+      }
+      assert.is(check.crc(), crc32(sent), 'the checksum of the frame is that of what came')
+      check.onEnd()
+      assert.is(error?.detail.chunkOffset, bad === undefined ? undefined : (bad + 1) * BLOCK_BYTES)
+    }
+  }
+})
+
 test('an answer that cannot be one is refused: another range, too few checksums, unaligned', () => {
   const data = random.bytes(2 * BLOCK_BYTES)
   const attempts = [
