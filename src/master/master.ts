@@ -21,6 +21,7 @@ import { Servers } from './cluster/servers.ts'
 import { Compactor } from './compactor.ts'
 import { change, type Handler, type MasterContext, replyNumber } from './context.ts'
 import { FileTails } from './file-tails.ts'
+import { GoalKeeper } from './goal-keeper.ts'
 import { checkHistory, historyOf } from './history.ts'
 import type { MetadataState } from './metadata/state.ts'
 import { PackingChunks } from './packing.ts'
@@ -64,6 +65,7 @@ export class Master {
   readonly repairer: Repairer
   readonly compactor: Compactor
   readonly reclaimer: Reclaimer
+  readonly #goals: GoalKeeper
   readonly #replicas: Replicas
   readonly #startMs: number
   readonly #state: MetadataState
@@ -152,6 +154,7 @@ export class Master {
     this.#replicas = new Replicas(this.context)
     this.repairer = new Repairer(this.context, this.#replicas)
     this.reclaimer = new Reclaimer(this.context, this.#replicas)
+    this.#goals = new GoalKeeper(this.context)
     this.compactor = new Compactor(this.context, this.#replicas, () => this.repairer.facts().inFlight)
   }
 
@@ -168,6 +171,7 @@ export class Master {
     }
     this.#upkeep = new Upkeep(this.context, this.#replicas)
     this.compactor.start()
+    this.#goals.start()
     this.reclaimer.start()
   }
 
@@ -175,6 +179,7 @@ export class Master {
     this.#upkeep?.stop()
     this.repairer.stop()
     this.compactor.stop()
+    this.#goals.stop()
     this.reclaimer.stop()
     this.context.sealer.stop()
     this.proposer.failed(error)
@@ -221,7 +226,7 @@ export class Master {
   /** What was applied becomes known to those it concerns. */
   #tell(): void {
     const { changes } = this.#state
-    const { allocated, sealed, forgotten, goalChanged } = changes
+    const { allocated, sealed, forgotten, goalChanged, goalUnsure } = changes
     const { openedMs, clock, locations } = this.context
     for (const { handle, members } of allocated) {
       openedMs.set(handle, clock.nowMs())
@@ -242,7 +247,11 @@ export class Master {
     }
     for (const { handle } of sealed) this.repairer.sealed(handle)
     for (const handle of forgotten) this.#replicas.forgotten(handle)
-    for (const handle of goalChanged) this.context.attention.add(handle)
+    for (const handle of goalChanged) {
+      this.context.attention.add(handle)
+      this.#goals.changed(handle, false)
+    }
+    for (const handle of goalUnsure) this.#goals.changed(handle, true)
     changes.clear()
   }
 

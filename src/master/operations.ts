@@ -57,6 +57,14 @@ export interface ExtentSwitch {
   readonly from: readonly Extent[]
 }
 
+/** Another goal for a chunk, if it has the goal `from` still (0: the cluster's default). */
+export interface GoalChange {
+  readonly handle: ChunkHandle
+  readonly from: number
+  /** 1 .. REPLICAS_MAX */
+  readonly to: number
+}
+
 /** Attributes a new inode starts with. */
 export interface NewInode {
   /** Permission bits, 0 .. 0o7777. */
@@ -247,6 +255,9 @@ export type Operation =
       readonly switches: readonly ExtentSwitch[]
     }
 
+  /** Sealed chunks get the goal that the files want which name them (goal-keeper.ts). */
+  | { readonly kind: 'setChunkGoals'; readonly goals: readonly GoalChange[] }
+
   // Longer work, in steps of ROWS_PER_RECORD_MAX.
   | { readonly kind: 'continueJob' }
   /**
@@ -300,6 +311,7 @@ export const operationTable = {
   reserveHandle: { number: 64, version: 1 },
   releaseHandle: { number: 65, version: 1 },
   switchExtents: { number: 66, version: 1 },
+  setChunkGoals: { number: 67, version: 1 },
   continueJob: { number: 80, version: 1 },
   collectGarbage: { number: 81, version: 2 },
 } as const satisfies Record<OperationKind, { number: number; version: number }>
@@ -322,6 +334,7 @@ export type Outcome =
  *   openPackingChunk, openTail   [handle, version]
  *   reserveHandle                [handle]
  *   switchExtents                [switches made, bytes]
+ *   setChunkGoals                [goals changed]
  *   others                       []
  */
 export type Reply = readonly (number | string)[]

@@ -86,6 +86,7 @@ const samples: readonly Operation[] = [
       { inode: 17 as InodeId, fileOffset: 0, offset: 12, from: [extent(5, 1, 1)] },
     ],
   },
+  { kind: 'setChunkGoals', goals: [{ handle, from: 0, to: 16 }] },
   { kind: 'continueJob' },
   { kind: 'collectGarbage', trashBeforeMs: -5, chunksBeforeMs: 8, movedBeforeMs: -9 },
 ]
@@ -170,6 +171,16 @@ test('a number that a record cannot carry is refused before it is written', () =
       }),
     (error: unknown) => isDfsError(error, 'INVALID_ARGUMENT'),
   )
+})
+
+test('what a log of today says of goals is read for ever: golden bytes of setChunkGoals, version 1', () => {
+  const bytes = Buffer.from('93cd03e8cd07d096cd012c0503cd012d0002', 'hex')
+  const goals = [
+    { handle: 300 as ChunkHandle, from: 5, to: 3 },
+    { handle: 301 as ChunkHandle, from: 0, to: 2 },
+  ]
+  const logged = decodeOperation(67, 1, bytes)
+  assert.equal(logged, { time: { clusterMs: 1000, wallMs: 2000 }, op: { kind: 'setChunkGoals', goals } })
 })
 
 test('numbers of kinds are unique', () => {

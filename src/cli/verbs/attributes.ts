@@ -31,18 +31,27 @@ export const setrep = defineDfsVerb({
       else if (!values.recursive)
         throw new DfsError('IS_A_DIRECTORY', `${path} is a directory: setrep -R takes all below it`)
     })
-    if (values.wait) for (const path of paths) await goalMet(context, trimSlashes(path))
+    if (values.wait) for (const path of paths) await goalMet(context, trimSlashes(path), goal)
     return undefined
   },
 })
 
-/** Resolves when every chunk below `path` has as many whole replicas as its goal says. */
-async function goalMet({ client: connect, out, signal, io }: DfsContext, path: string): Promise<void> {
+/**
+ * Resolves when every chunk below `path` has `goal` whole replicas. A chunk may be wanted more often: a snapshot that
+ * shares it may have a higher goal of its own, which is not what is waited for.
+ */
+async function goalMet({ client: connect, out, signal, io }: DfsContext, path: string, goal: number): Promise<void> {
   const client = await connect()
   for (let told = ''; ; ) {
-    const { underReplicated, missing, chunks, problems } = await client.fsck(path, { signal })
-    if (problems.length === 0) return
-    const left = `${path}: ${underReplicated + missing} of ${chunks} chunks to go`
+    let lacking = 0
+    const { chunks } = await client.fsck(path, {
+      signal,
+      onPage: (page) => {
+        for (const { whole } of page.chunks) if (whole < goal) lacking++
+      },
+    })
+    if (lacking === 0) return
+    const left = `${path}: ${lacking} of ${chunks} chunks to go`
     if (out.hasTerminal && left !== told) out.warn(left)
     told = left
     await io.clock.sleep(goalLookMs, signal)

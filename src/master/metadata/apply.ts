@@ -8,7 +8,7 @@
 
 import { unreachable } from '../../base/assert.ts'
 import type { Operation, Outcome, RecordTime, Requester } from '../operations.ts'
-import { openPackingChunk, raiseVersion } from './chunk-operations.ts'
+import { openPackingChunk, raiseVersion, setChunkGoals } from './chunk-operations.ts'
 import { acceptRollback, formatCluster, registerServer, setServerIntent } from './cluster.ts'
 import { continueJob, copy } from './copy.ts'
 import { makeDirectory, remove, rename, setAttributes } from './directories.ts'
@@ -83,6 +83,7 @@ function waitsForJob(op: Operation): boolean {
     case 'openPackingChunk':
     case 'sealChunk':
     case 'raiseVersion':
+    case 'setChunkGoals':
     case 'continueJob':
       return false
     default:
@@ -146,6 +147,8 @@ function dispatch(state: MetadataState, op: Operation, context: Context): Outcom
       return releaseHandle(state, op, context)
     case 'switchExtents':
       return switchExtents(state, op, context)
+    case 'setChunkGoals':
+      return setChunkGoals(state, op, context)
     case 'continueJob':
       return continueJob(state, context)
     case 'collectGarbage':

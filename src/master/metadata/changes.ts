@@ -37,6 +37,8 @@ export class Changes {
   readonly forgotten: ChunkHandle[] = []
   /** Chunks that are wanted more often, or less. */
   readonly goalChanged: ChunkHandle[] = []
+  /** Chunks that kept their goal although a file that names them wants another: other files name them too. */
+  readonly goalUnsure: ChunkHandle[] = []
   /** Tops of removed trees and files without a name that were dropped: their writers get FILE_REMOVED. */
   readonly removed: InodeId[] = []
   readonly sessionsEnded: SessionId[] = []
@@ -49,6 +51,7 @@ export class Changes {
     empty(this.versionRaised)
     empty(this.forgotten)
     empty(this.goalChanged)
+    empty(this.goalUnsure)
     empty(this.removed)
     empty(this.sessionsEnded)
     empty(this.jobsEnded)

@@ -12,7 +12,7 @@
 import { assert } from '../../base/assert.ts'
 import type { ChunkHandle, InodeId, SessionId } from '../../base/ids.ts'
 import { chunkHandle, formatHandle, HANDLE_COUNTER_COUNT } from '../../base/ids.ts'
-import { REPLICAS_MAX } from '../../base/limits.ts'
+import { REPLICAS_MAX, ROWS_PER_RECORD_MAX } from '../../base/limits.ts'
 import type { Extent, Member, OperationOf, Outcome } from '../operations.ts'
 import { CHUNK_VERSION_MAX, type DropReason } from './chunk-table.ts'
 import type { DueHeap } from './due-heap.ts'
@@ -44,6 +44,29 @@ export function raiseVersion(state: MetadataState, op: OperationOf<'raiseVersion
   state.chunks.setVersion(row, version)
   if (state.changes.isCollecting) state.changes.versionRaised.push({ handle, version })
   return DONE
+}
+
+export function setChunkGoals(state: MetadataState, op: OperationOf<'setChunkGoals'>, context: Context): Outcome {
+  const { goals } = op
+  if (goals.length > ROWS_PER_RECORD_MAX) {
+    return no('LIMIT_EXCEEDED', `goals for ${goals.length} chunks, at most ${ROWS_PER_RECORD_MAX} in one record`)
+  }
+  for (const { to } of goals) {
+    const refusal = checkGoal(to, 1)
+    if (refusal !== undefined) return refusal
+  }
+  if (context.dry) return ACCEPTABLE
+  const { chunks, changes } = state
+  let count = 0
+  for (const { handle, from, to } of goals) {
+    const row = chunks.row(handle)
+    // Changed meanwhile: whoever asked for this saw another state, and looks again.
+    if (row < 0 || chunks.isOpen(row) || chunks.owners.has(handle) || chunks.goal(row) !== from) continue
+    chunks.setGoal(row, to)
+    count++
+    if (changes.isCollecting) changes.goalChanged.push(handle)
+  }
+  return yes(count)
 }
 
 /** Why these can't be the members of a new chunk, which needs at least `least`. */

@@ -172,7 +172,10 @@ export function setAttributes(state: MetadataState, op: OperationOf<'setAttribut
   return yes(place.inode, isDirectory ? 0 : state.inodes.size(row), state.inodes.contentVersion(row))
 }
 
-/** Gives a file's chunks its new goal. A chunk that other files name too is only ever raised: they may need it. */
+/**
+ * Gives a file's chunks its new goal. A chunk that other files name too is only ever raised here: they may need it. That
+ * it may be lowered is found out by who knows all files (goal-keeper.ts).
+ */
 function setGoals(state: MetadataState, row: number, goal: number): void {
   const own = new Map<ChunkHandle, number>()
   for (let i = 0; i < state.inodes.extentCount(row); i++) {
@@ -181,7 +184,10 @@ function setGoals(state: MetadataState, row: number, goal: number): void {
   }
   for (const [handle, extents] of own) {
     const chunk = state.chunks.row(handle)
-    if (extents !== state.chunks.references(chunk) && state.chunks.goal(chunk) >= goal) continue
+    if (extents !== state.chunks.references(chunk) && state.chunks.goal(chunk) >= goal) {
+      if (state.changes.isCollecting) state.changes.goalUnsure.push(handle)
+      continue
+    }
     state.chunks.setGoal(chunk, goal)
     if (state.changes.isCollecting) state.changes.goalChanged.push(handle)
   }
