@@ -42,6 +42,90 @@ function sizeClass(bytes: number): number {
   return Math.max(12, Math.ceil(Math.log2(bytes)))
 }
 
+/** A disk that answers within this is quick: handing its work to another thread and back would take about as long. */
+const quickMsMax = 1
+/** Operations that go by other threads after one that was not quick. */
+const slowCount = 16
+
+/**
+ * Whether the local disk's work is done here and now, which costs the least where the bytes lie in memory, or by other
+ * threads, where this one must not stand still for a disk. Which of the two holds is measured all the time.
+ */
+export class LocalPace {
+  #slowLeft = 0
+
+  /** Whether the next operation may block this thread. */
+  get isQuick(): boolean {
+    if (this.#slowLeft === 0) return true
+    this.#slowLeft--
+    return false
+  }
+
+  /** One that blocked took so long. */
+  took(ms: number): void {
+    if (ms > quickMsMax) this.#slowLeft = slowCount
+  }
+}
+
+/** The facts of a local file, and its bytes if it has 1 to `bytesMax`. */
+export interface SmallLocalFile {
+  readonly stats: fs.Stats
+  /** What was read, less than `stats.size` when the file shrank meanwhile; undefined when it has none or too many. */
+  readonly bytes: Buffer | undefined
+  /** Of the shelf, with `bytes` at its beginning: the caller gives it back. */
+  readonly buffer: Buffer | undefined
+}
+
+/**
+ * Reads a small file whole. Errors: the system's.
+ *
+ * @param nowMs  of a clock
+ */
+export async function readSmallFile(
+  local: string,
+  bytesMax: number,
+  shelf: BufferShelf,
+  pace: LocalPace,
+  nowMs: () => number,
+): Promise<SmallLocalFile> {
+  const isQuick = pace.isQuick
+  const startMs = isQuick ? nowMs() : 0
+  const descriptor = (isQuick ? openNow(local) : undefined) ?? (await fs.open(local, 'r'))
+  try {
+    // An open file's facts are at hand: a trip to another thread costs more than they do.
+    const stats = fs.fstatSync(descriptor)
+    if (stats.size === 0 || stats.size > bytesMax) return { stats, bytes: undefined, buffer: undefined }
+    const buffer = shelf.take(stats.size)
+    const room = buffer.subarray(0, stats.size)
+    const bytes = isQuick ? readFullyNow(descriptor, room) : await readFully(descriptor, room)
+    return { stats, bytes, buffer }
+  } finally {
+    fs.closeSync(descriptor)
+    if (isQuick) pace.took(nowMs() - startMs)
+  }
+}
+
+/** Undefined while too many files are open: that is waited out elsewhere. */
+function openNow(local: string): number | undefined {
+  try {
+    return fs.openSync(local, 'r')
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    if (code !== 'EMFILE' && code !== 'ENFILE') throw error
+    return undefined
+  }
+}
+
+function readFullyNow(descriptor: number, buffer: Buffer): Buffer {
+  let at = 0
+  while (at < buffer.length) {
+    const bytesRead = fs.readSync(descriptor, buffer, at, buffer.length - at, null)
+    if (bytesRead === 0) break
+    at += bytesRead
+  }
+  return buffer.subarray(0, at)
+}
+
 /** Reads on from where the descriptor stands. @returns the part of `buffer` that was filled, less than all of it at the file's end */
 export async function readFully(descriptor: number, buffer: Buffer): Promise<Buffer> {
   let at = 0

@@ -11,7 +11,7 @@ import { SMALL_FILE_BYTES_MAX } from '../../base/limits.ts'
 import type { Client } from '../../client/index.ts'
 import { type DfsContext, defineDfsVerb } from '../context.ts'
 import { UsageError } from '../failure.ts'
-import { BufferShelf, LOCAL_READ_BYTES, readFully, readLocalFile, readStdin } from './local-source.ts'
+import { BufferShelf, LOCAL_READ_BYTES, LocalPace, readLocalFile, readSmallFile, readStdin } from './local-source.ts'
 import { inodeDefaults } from './owner.ts'
 import { join, trimSlashes } from './rows.ts'
 import { parallelOf, Spread, Transfer, WorkQueue } from './transfer.ts'
@@ -70,6 +70,7 @@ class Put {
   readonly #large: WorkQueue<FileJob>
   readonly #branches = new Spread(branchesMax)
   readonly #buffers = new BufferShelf(LOCAL_READ_BYTES)
+  readonly #pace = new LocalPace()
 
   constructor(context: DfsContext, client: Client, transfer: Transfer, values: PutValues) {
     this.#context = context
@@ -116,7 +117,7 @@ class Put {
     this.#context.signal.throwIfAborted()
     await this.#directory(target, this.#values.preserve ? stats.mode & 0o7777 : 0o755)
     this.#transfer.directoryDone()
-    for await (const entry of await fs.opendir(local)) {
+    for await (const entry of await fs.opendir(local, { bufferSize: 256 })) {
       const below = path.join(local, entry.name)
       try {
         if (entry.isSymbolicLink()) this.#transfer.skip(`dfs put: ${below}: symbolic link, skipped`)
@@ -153,22 +154,11 @@ class Put {
   /** Stores a file that is small, and leaves one that is not to the other queue. */
   async #file(job: FileJob): Promise<void> {
     const { local, target } = job
-    const descriptor = await fs.open(local, 'r').catch((error: unknown) => {
+    const { clock } = this.#context.io
+    const read = readSmallFile(local, SMALL_FILE_BYTES_MAX, this.#buffers, this.#pace, () => clock.nowMs())
+    const { stats, bytes, buffer } = await read.catch((error: unknown) => {
       throw unreadable(local, error)
     })
-    let stats: fs.Stats
-    let buffer: Buffer | undefined
-    let bytes: Buffer | undefined
-    try {
-      // An open file's facts are at hand: a trip to another thread costs more than they do.
-      stats = fs.fstatSync(descriptor)
-      if (stats.size > 0 && stats.size <= SMALL_FILE_BYTES_MAX) {
-        buffer = this.#buffers.take(stats.size)
-        bytes = await readFully(descriptor, buffer.subarray(0, stats.size))
-      }
-    } finally {
-      fs.closeSync(descriptor)
-    }
     if (stats.size > SMALL_FILE_BYTES_MAX) return this.#large.add(job)
     // Nothing, or a file of the kernel's, which has bytes all the same.
     if (buffer === undefined || bytes === undefined) return this.#largeFile(job)
