@@ -14,6 +14,7 @@ import type { Io } from '../io/io.ts'
 import { type Address, formatAddress } from '../io/network.ts'
 import { dropCheckpoints, removeCheckpointLeftovers } from '../oplog/checkpoint-file.ts'
 import { listSegments } from '../oplog/log-directory.ts'
+import { PREALLOCATE_AFTER_BYTES_DEFAULT } from '../oplog/log-options.ts'
 import { OpLog } from '../oplog/oplog.ts'
 import { ask } from '../rpc/ask.ts'
 import type { Connection } from '../rpc/connection.ts'
@@ -104,7 +105,10 @@ export class MasterNode {
     const state = await loadNewestState(disk, logger, checkpointDirectory, clusterId)
     const checkpointIndex = state.lastIndex
     const events = new LogEvents()
-    const logOptions = { disk, clock, entropy, logger, directory: logDirectory, clusterId, events }
+    // Short logs between checkpoints want little room made ahead.
+    const preallocateAfterBytes = Math.min(PREALLOCATE_AFTER_BYTES_DEFAULT, settings.checkpointEveryBytes / 64)
+    const place = { directory: logDirectory, clusterId }
+    const logOptions = { disk, clock, entropy, logger, ...place, events, preallocateAfterBytes }
     await formatLogOnce(logOptions, paths.isFormed, checkpointIndex)
     await disk.syncDirectory(options.data)
     const log = await OpLog.open({ ...logOptions, fromIndex: checkpointIndex + 1, reachIndex: checkpointIndex })
@@ -223,6 +227,7 @@ export class MasterNode {
     return {
       logIndex: state.lastIndex,
       logBytes: this.#log.bytes,
+      logPreallocatedBytes: this.#log.preallocatedBytes,
       logBatches: this.#log.stats.batches,
       logRecords: this.#log.stats.records,
       logSyncs: this.#log.stats.syncs,
@@ -384,7 +389,8 @@ export class MasterNode {
     this.#logger.info({ event: 'checkpoint', index, bytes, checksum, tookMs }, 'checkpoint written')
     const keptIndex = await dropCheckpoints(disk, checkpointDirectory, 2)
     // The two newest checkpoints and the log from the older one on always serve; history beyond, within the budget.
-    if (this.#log.bytes > this.#settings.logBudgetBytes) await this.#log.dropBefore(keptIndex + 1)
+    if (this.#log.bytes + this.#log.preallocatedBytes > this.#settings.logBudgetBytes)
+      await this.#log.dropBefore(keptIndex + 1)
     return index
   }
 }

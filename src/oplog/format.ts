@@ -40,7 +40,8 @@ export const segmentFields = {
   reserved: field(68, 4),
   salt: field(72, 8),
   syncedEnd: field(80, 8),
-  reserved2: field(88, 4004),
+  preallocatedEnd: field(88, 8),
+  reserved2: field(96, 3996),
   headerCrc: field(4092, 4),
 } as const satisfies Record<string, Field>
 
@@ -77,6 +78,9 @@ export const recordFields = {
   term: field(16, 8),
 } as const satisfies Record<string, Field>
 
+/** Flags of a segment. A header with any other is one of a later program. */
+const SegmentFlag = { preallocated: 1 } as const
+
 /** What a batch is. 3 is kept for the withdrawal of a suffix (Raft §5.3), which version 1 neither writes nor accepts. */
 export const BatchKind = { data: 1, marker: 2 } as const
 
@@ -96,6 +100,8 @@ export interface SegmentHeader {
   readonly salt: number
   /** Bytes of this file that were synced before it got its name: the header and the batches it was born with. */
   readonly syncedEnd: number
+  /** Bytes of this file that were synced as zeros before anything else was written to it; 0: it was not preallocated. */
+  readonly preallocatedEnd: number
   /** The header's own checksum: the start of the segment's chain. */
   readonly crc: number
 }
@@ -153,6 +159,7 @@ export function encodeSegmentHeader(header: Omit<SegmentHeader, 'crc'>): { page:
   const page = Buffer.alloc(SEGMENT_HEADER_BYTES)
   page.write(SEGMENT_MAGIC, 0, 'latin1')
   putField(page, 0, segmentFields.version, LOG_FORMAT_VERSION)
+  putField(page, 0, segmentFields.flags, header.preallocatedEnd > 0 ? SegmentFlag.preallocated : 0)
   putField(page, 0, segmentFields.headerBytes, SEGMENT_HEADER_BYTES)
   page.write(header.clusterId, segmentFields.clusterId.offset, 'hex')
   putField(page, 0, segmentFields.segment, header.segment)
@@ -162,6 +169,7 @@ export function encodeSegmentHeader(header: Omit<SegmentHeader, 'crc'>): { page:
   putField(page, 0, segmentFields.previousCrc, header.previousCrc)
   putField(page, 0, segmentFields.salt, header.salt)
   putField(page, 0, segmentFields.syncedEnd, header.syncedEnd)
+  putField(page, 0, segmentFields.preallocatedEnd, header.preallocatedEnd)
   const crc = crc32(page.subarray(0, segmentFields.headerCrc.offset))
   putField(page, 0, segmentFields.headerCrc, crc)
   return { page, crc }
@@ -174,7 +182,8 @@ export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | HeaderFault 
   if (bytes.toString('latin1', 0, 8) !== SEGMENT_MAGIC) return 'damaged'
   if (crc !== crc32(bytes.subarray(0, segmentFields.headerCrc.offset))) return 'damaged'
   if (getField(bytes, 0, segmentFields.version) !== LOG_FORMAT_VERSION) return 'newer'
-  if (getField(bytes, 0, segmentFields.flags) !== 0) return 'newer'
+  const preallocatedEnd = getField(bytes, 0, segmentFields.preallocatedEnd)
+  if (getField(bytes, 0, segmentFields.flags) !== (preallocatedEnd > 0 ? SegmentFlag.preallocated : 0)) return 'newer'
   if (!isZeroField(bytes, 0, segmentFields.reserved) || !isZeroField(bytes, 0, segmentFields.reserved2)) return 'newer'
   return {
     clusterId: bytes.toString('hex', 16, 32) as ClusterId,
@@ -185,6 +194,7 @@ export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | HeaderFault 
     previousCrc: getField(bytes, 0, segmentFields.previousCrc),
     salt: getField(bytes, 0, segmentFields.salt),
     syncedEnd: getField(bytes, 0, segmentFields.syncedEnd),
+    preallocatedEnd,
     crc,
   }
 }

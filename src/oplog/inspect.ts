@@ -63,6 +63,8 @@ export interface LogVerdict {
   readonly recordCount: number
   readonly firstIndex: number
   readonly lastIndex: number
+  /** Zeros behind the end of the last segment: room that the log made ahead and has not written to. */
+  readonly preallocatedBytes: number
   /** Records at the end that nothing proves synced: a start copies them to a new segment. */
   readonly unprovenCount: number
 }
@@ -122,6 +124,7 @@ export async function measureLog(disk: Disk, path: string): Promise<LogNumbers> 
   let damage: Damage | undefined
   let tornTail: LogVerdict['tornTail']
   let unprovenCount = 0
+  let preallocatedBytes = 0
   let segments: readonly Segment[] = []
   let lastIndex = 0
   try {
@@ -141,8 +144,9 @@ export async function measureLog(disk: Disk, path: string): Promise<LogNumbers> 
       if (rule.action === 'refuse') throw refusalOf(segment, verdict)
       if (segment.next) continue
       unprovenCount = reader.end.lastIndex - reader.proven.lastIndex
+      const { offset } = reader.end
+      if (verdict.facts.rest === 'unwritten') preallocatedBytes = segment.fileBytes - offset
       if (rule.action === 'cut') {
-        const { offset } = reader.end
         tornTail = { path: segment.path, offset, bytes: segment.fileBytes - offset }
       }
     }
@@ -158,6 +162,7 @@ export async function measureLog(disk: Disk, path: string): Promise<LogNumbers> 
     ...sum,
     firstIndex: segments[0]?.header.firstIndex ?? 0,
     lastIndex,
+    preallocatedBytes,
     unprovenCount,
     kinds: [...kinds].sort(([a], [b]) => a - b).map(([kind, numbers]) => ({ kind, ...numbers })),
   }

@@ -10,6 +10,8 @@ import type { Entropy } from '../io/entropy.ts'
 import type { LogRecord } from './format.ts'
 
 export const SEGMENT_BYTES_DEFAULT = 64 * MiB
+/** Log written to a segment without preallocation before room is made ahead: a log that is hardly used takes none. */
+export const PREALLOCATE_AFTER_BYTES_DEFAULT = 1 * MiB
 export const IDLE_MARKER_MS_DEFAULT = 50
 /** Callers of `whenSynced` that may wait at once: then BUSY. */
 export const WAITERS_MAX = 1024
@@ -39,6 +41,8 @@ export interface OpLogOptions {
   readonly reachIndex?: number
   /** A segment that would grow beyond is closed. A batch larger than that has a segment of its own. */
   readonly segmentBytes?: number
+  /** Room is made ahead once a segment has so many bytes, four times as many at first; never more than a segment. */
+  readonly preallocateAfterBytes?: number
   /** A marker is written when nothing was appended for so long. */
   readonly idleMarkerMs?: number
 }

@@ -13,41 +13,21 @@
 //   - a failed write or sync is final: state `failed`, no second try on that file
 //   - a batch refused for want of room is off the disk, and that is synced, before its records are refused
 //
-// There is no preallocation: Node cannot reserve room without writing it, and zero-filling would write everything twice.
-//
 // Source: GFS §2.6.3; Rebello et al., ATC 2020 (failed fsync is final).
 
 import { assert } from '../base/assert.ts'
 import { DfsError, isDfsError } from '../base/errors.ts'
 import type { Timer } from '../io/clock.ts'
 import type { DiskSpace } from '../io/disk.ts'
-import type { Entropy } from '../io/entropy.ts'
 import { carryOver } from './carry-over.ts'
-import {
-  BatchBuffer,
-  type LogRecord,
-  RECORD_PAYLOAD_BYTES_MAX,
-  SEGMENT_HEADER_BYTES,
-  type SegmentHeader,
-} from './format.ts'
-import { listSegments, segmentName } from './log-directory.ts'
-import {
-  IDLE_MARKER_MS_DEFAULT,
-  type NewRecord,
-  type OpLogOptions,
-  SEGMENT_BYTES_DEFAULT,
-  WAITERS_MAX,
-} from './log-options.ts'
+import { BatchBuffer, type LogRecord, RECORD_PAYLOAD_BYTES_MAX, SEGMENT_HEADER_BYTES } from './format.ts'
+import { listSegments } from './log-directory.ts'
+import { IDLE_MARKER_MS_DEFAULT, type NewRecord, type OpLogOptions, WAITERS_MAX } from './log-options.ts'
 import { readLog } from './log-reader.ts'
 import { LogStats } from './log-stats.ts'
 import { type RecoveredLog, recoverLog, type TornTail } from './recovery.ts'
+import { newSalt, SegmentChain } from './segment-chain.ts'
 import { SegmentWriter } from './segment-writer.ts'
-
-interface OpenSegment {
-  readonly segment: number
-  readonly firstIndex: number
-  bytes: number
-}
 
 interface Waiter {
   readonly index: number
@@ -64,14 +44,9 @@ export class OpLog {
   /** Records that the start copied to a new segment, since nothing proved them synced. */
   readonly carriedCount: number
   readonly #options: OpLogOptions
-  readonly #segmentBytes: number
-  readonly #segments: OpenSegment[]
+  readonly #chain: SegmentChain
   #state: 'open' | 'closing' | 'closed' | 'failed' = 'open'
   #failure: DfsError | undefined
-  /** Undefined after a start until the first append: an old segment is never appended to. */
-  #writer: SegmentWriter | undefined
-  /** Where the last segment ends: what the header of the next one says. */
-  #previous: Pick<SegmentHeader, 'previousEnd' | 'previousCrc'>
   #pending = new BatchBuffer()
   #spare = new BatchBuffer()
   #lastIndex: number
@@ -87,19 +62,11 @@ export class OpLog {
   #idle: (() => void)[] = []
   #closing: Promise<void> | undefined
 
-  private constructor(options: OpLogOptions, recovered: RecoveredLog, writer: SegmentWriter | undefined) {
-    const { proven, end, segments, tornTail } = recovered
+  private constructor(options: OpLogOptions, recovered: RecoveredLog, carried: SegmentWriter | undefined) {
+    const { proven, end, tornTail } = recovered
     this.#options = options
-    this.#segmentBytes = options.segmentBytes ?? SEGMENT_BYTES_DEFAULT
-    this.#segments = segments.map(({ header, fileBytes }) => ({
-      segment: header.segment,
-      firstIndex: header.firstIndex,
-      bytes: fileBytes,
-    }))
-    this.#writer = writer
-    this.#previous = { previousEnd: proven.offset, previousCrc: proven.crc }
-    if (writer) this.#noteSegment(writer)
-    this.#endsWithMarker = writer === undefined
+    this.#chain = new SegmentChain(options, recovered, carried)
+    this.#endsWithMarker = carried === undefined
     this.#lastIndex = this.#syncedIndex = end.lastIndex
     this.#lastTerm = this.#syncedTerm = end.lastTerm
     this.tornTail = tornTail
@@ -159,7 +126,7 @@ export class OpLog {
 
   /** The oldest record that is still in the log; one more than `lastIndex` when there is none. */
   get firstIndex(): number {
-    return this.#segments[0]!.firstIndex
+    return this.#chain.firstIndex
   }
 
   /** The last record appended, durable or not. */
@@ -178,12 +145,17 @@ export class OpLog {
 
   /** The last record of the closed segments: of all there are after a start, until the first append. */
   get closedIndex(): number {
-    return this.#writer ? this.#segments.at(-1)!.firstIndex - 1 : this.#syncedIndex
+    return this.#chain.writer ? this.#chain.lastFirstIndex - 1 : this.#syncedIndex
   }
 
-  /** Bytes of all segments on disk. */
+  /** Bytes of all segments, without the room made ahead. */
   get bytes(): number {
-    return this.#segments.reduce((sum, segment) => sum + segment.bytes, 0)
+    return this.#chain.bytes
+  }
+
+  /** Bytes of zeros that the log has on the disk to write to. */
+  get preallocatedBytes(): number {
+    return this.#chain.preallocatedBytes
   }
 
   /** Bytes that records wait in until the disk is free; at most BATCH_BYTES_MAX. */
@@ -258,10 +230,8 @@ export class OpLog {
    */
   async roll(): Promise<number> {
     this.#checkOpen()
-    if (
-      this.#writer &&
-      (this.#writer.offset > SEGMENT_HEADER_BYTES || this.#pending.recordCount > 0 || this.#isWriting)
-    ) {
+    const { writer } = this.#chain
+    if (writer && (writer.offset > SEGMENT_HEADER_BYTES || this.#pending.recordCount > 0 || this.#isWriting)) {
       this.#rollWanted = true
       this.#wake()
       await this.#whenIdle()
@@ -278,21 +248,13 @@ export class OpLog {
    * @throws DISK_FAILED, FSYNC_FAILED (final)
    */
   async dropBefore(index: number): Promise<number> {
-    const { disk, directory } = this.#options
-    let dropped = 0
-    while (this.#segments.length > 1 && this.#segments[1]!.firstIndex <= index && this.#state !== 'failed') {
-      const { segment } = this.#segments.shift()!
-      await disk.remove(`${directory}/${segmentName(segment)}`)
-      try {
-        await disk.syncDirectory(directory)
-      } catch (error) {
-        assert(isDfsError(error), 'a disk error of an unknown kind')
-        this.#fail(error)
-        throw error
-      }
-      dropped++
+    try {
+      return await this.#chain.dropBefore(index, () => this.#state !== 'failed')
+    } catch (error) {
+      // A file that cannot be removed is there as before; a directory that cannot be synced is the end.
+      if (isDfsError(error, 'FSYNC_FAILED')) this.#fail(error)
+      throw error
     }
-    return dropped
   }
 
   /** Room on the log's disk; the owner turns read-only while there is still enough for removals and one checkpoint. */
@@ -308,13 +270,14 @@ export class OpLog {
 
   async #close(): Promise<void> {
     this.#markerTimer?.cancel()
+    this.#chain.stop()
     if (this.#state === 'open') {
       this.#state = 'closing'
       this.#markerWanted = true
       this.#wake()
     }
     await this.#whenIdle()
-    await this.#writer?.close()
+    await this.#chain.close(!this.#failure)
     if (!this.#failure) this.#state = 'closed'
   }
 
@@ -358,15 +321,14 @@ export class OpLog {
     this.#spare = batch
     const startMs = this.#options.clock.nowMs()
     try {
-      if (this.#needsSegment(batch.batchBytes)) await this.#startSegment(batch)
-      else await this.#writer!.append(batch, this.#syncedIndex)
+      if (this.#rollWanted || this.#chain.needsNext(batch.batchBytes)) await this.#startSegment(batch)
+      else await this.#chain.append(batch, this.#syncedIndex)
     } catch (error) {
       if (!isDfsError(error, 'DISK_FULL')) throw error
       this.#refuse(error)
       return
     }
     if (this.#failure) return
-    this.#segments.at(-1)!.bytes = this.#writer!.offset
     this.#endsWithMarker = false
     this.stats.onBatch(batch.recordCount, batch.bodyBytes, batch.batchBytes, this.#options.clock.nowMs() - startMs)
     this.#syncedIndex = batch.lastIndex
@@ -376,37 +338,12 @@ export class OpLog {
     this.#settleWaiters()
   }
 
-  #needsSegment(batchBytes: number): boolean {
-    const { offset } = this.#writer ?? { offset: 0 }
-    if (!this.#writer || this.#rollWanted) return true
-    return offset > SEGMENT_HEADER_BYTES && offset + batchBytes > this.#segmentBytes
-  }
-
   /** Closes the open segment, if there is one, and opens the next, born with `batch`. */
   async #startSegment(batch: BatchBuffer | undefined): Promise<void> {
-    const { disk, directory, clusterId, entropy, logger } = this.#options
-    const before = this.#writer
-    const previous = before ? { previousEnd: before.offset, previousCrc: before.crc } : this.#previous
-    const plan = {
-      clusterId,
-      segment: this.#segments.at(-1)!.segment + 1,
-      firstIndex: this.#syncedIndex + 1,
-      lastTerm: this.#syncedTerm,
-      ...previous,
-      salt: newSalt(entropy),
-      syncedEnd: SEGMENT_HEADER_BYTES + (batch?.batchBytes ?? 0),
-    }
     this.#rollWanted = false
-    this.#writer = await SegmentWriter.create(disk, directory, plan, batch ? [batch] : [])
-    this.#noteSegment(this.#writer)
+    await this.#chain.startNext(batch, this.#syncedIndex + 1, this.#syncedTerm)
     this.#endsWithMarker = true
     this.stats.segments++
-    try {
-      await before?.close()
-    } catch (error) {
-      // All of it is synced, so nothing hangs on this answer.
-      logger.warn({ path: before?.path, error: String(error) }, 'oplog: a finished segment did not close')
-    }
   }
 
   async #rollEmpty(): Promise<void> {
@@ -416,10 +353,6 @@ export class OpLog {
       if (!isDfsError(error, 'DISK_FULL')) throw error
       this.#options.logger.warn({ ...error.detail }, 'oplog: no room for a new segment, the old one stays open')
     }
-  }
-
-  #noteSegment({ header, offset }: SegmentWriter): void {
-    this.#segments.push({ segment: header.segment, firstIndex: header.firstIndex, bytes: offset })
   }
 
   /** Nothing above syncedIndex is on disk any more: says so to all whose records waited, and goes on. */
@@ -440,16 +373,16 @@ export class OpLog {
 
   async #writeMarker(): Promise<void> {
     this.#markerWanted = false
-    if (!this.#writer || this.#endsWithMarker) return
+    const { writer } = this.#chain
+    if (!writer || this.#endsWithMarker) return
     this.#spare.mark(this.#syncedIndex + 1, this.#syncedTerm)
     try {
-      await this.#writer.append(this.#spare, this.#syncedIndex)
+      await this.#chain.append(this.#spare, this.#syncedIndex)
       this.stats.markers++
       this.stats.syncs++
-      this.#segments.at(-1)!.bytes = this.#writer.offset
     } catch (error) {
       if (!isDfsError(error, 'DISK_FULL')) throw error
-      this.#options.logger.warn({ path: this.#writer.path }, 'oplog: no room for a marker')
+      this.#options.logger.warn({ path: writer.path }, 'oplog: no room for a marker')
     }
     this.#endsWithMarker = true
   }
@@ -470,6 +403,7 @@ export class OpLog {
     const failure =
       cause.code === 'FSYNC_FAILED' ? cause : new DfsError('FSYNC_FAILED', cause.message, cause.detail, cause)
     this.#failure = failure
+    this.#chain.stop()
     this.#pending.reset()
     this.#options.logger.error({ ...failure.detail, syncedIndex: this.#syncedIndex }, `oplog: ${failure.message}`)
     this.#options.events.onFailed(failure)
@@ -488,8 +422,4 @@ export class OpLog {
   #whenIdle(): Promise<void> {
     return this.#isWriting ? new Promise((resolve) => this.#idle.push(resolve)) : Promise.resolve()
   }
-}
-
-function newSalt(entropy: Entropy): number {
-  return entropy.below(2 ** 48)
 }

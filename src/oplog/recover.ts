@@ -26,12 +26,13 @@ export interface SegmentFacts {
   /**
    * What stands behind the run of valid batches.
    *   nothing     the file ends there
-   *   zeros       only zeros up to the end of the file
+   *   unwritten   only zeros up to the end of the file, which is no longer than it was preallocated
+   *   zeros       only zeros up to the end of the file, which has grown
    *   bytes       anything else, without a valid batch at its start
    *   impossible  a batch with right checksums whose content can't be (a bug or a forger)
    *   newer       a batch with right checksums of an unknown kind or flags
    */
-  readonly rest: 'nothing' | 'zeros' | 'bytes' | 'impossible' | 'newer'
+  readonly rest: 'nothing' | 'unwritten' | 'zeros' | 'bytes' | 'impossible' | 'newer'
   /**
    * Headers of this segment found at any byte behind the run of valid batches.
    *   beyond     one says that bytes behind the run were synced; or the segment header says it of the bytes it was born with
@@ -140,12 +141,18 @@ export const recoveryRules: readonly RecoveryRule[] = [
   },
   {
     row: 12,
+    when: (facts) => facts.rest === 'unwritten',
+    action: 'open',
+    says: 'nothing',
+  },
+  {
+    row: 13,
     when: (facts) => facts.rest === 'zeros',
     action: 'cut',
     says: 'a torn tail is cut: zeros, nothing synced after them',
   },
   {
-    row: 13,
+    row: 14,
     when: (facts) => facts.rest === 'bytes',
     action: 'cut',
     says: 'a torn tail is cut: a bad batch, nothing synced after it',

@@ -35,6 +35,8 @@ export interface RecoveredLog {
   /** Where its valid batches end: what lies between must be copied and synced before it is served. */
   readonly end: Boundary
   readonly tornTail: TornTail | undefined
+  /** Zeros behind the end of the last segment, in which nothing was written yet. */
+  readonly unwrittenBytes: number
   /** Records read and verified. */
   readonly recordCount: number
 }
@@ -63,7 +65,8 @@ export async function recoverLog(options: RecoverOptions): Promise<RecoveredLog>
         ? { path: segment.path, offset: end.offset, bytes: segment.fileBytes - end.offset, why: verdict.stop.why }
         : undefined
     if (tornTail) logger.warn({ ...tornTail, lastIndex: end.lastIndex }, `oplog: ${verdict.rule.says}`)
-    return { segments, proven, end, tornTail, recordCount }
+    const unwrittenBytes = verdict.facts.rest === 'unwritten' ? segment.fileBytes - end.offset : 0
+    return { segments, proven, end, tornTail, unwrittenBytes, recordCount }
   }
   throw new DfsError('NOT_FOUND', `${directory}: there is no operation log`, { path: directory })
 }

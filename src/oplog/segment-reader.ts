@@ -49,6 +49,7 @@ export interface RunEnd {
 export class SegmentReader {
   readonly #window: FileWindow
   readonly #header: SegmentHeader
+  readonly #fileBytes: number
   readonly #limit: number
   /** Boundaries that no header has yet proven to be synced, oldest first; one or two entries. */
   readonly #unproven: Boundary[] = []
@@ -66,6 +67,7 @@ export class SegmentReader {
   constructor(file: DiskFile, fileBytes: number, header: SegmentHeader, limit = Number.MAX_SAFE_INTEGER) {
     this.#window = new FileWindow(file, Math.min(fileBytes, limit))
     this.#header = header
+    this.#fileBytes = fileBytes
     this.#limit = Math.min(fileBytes, limit)
     this.#end = {
       offset: SEGMENT_HEADER_BYTES,
@@ -140,7 +142,8 @@ export class SegmentReader {
         if (found === 'misplaced') proof = 'misplaced'
       }
     }
-    return { rest: rest === 'bytes' && hasOnlyZeros ? 'zeros' : rest, proof }
+    if (rest !== 'bytes' || !hasOnlyZeros) return { rest, proof }
+    return { rest: this.#fileBytes <= this.#header.preallocatedEnd ? 'unwritten' : 'zeros', proof }
   }
 
   #judge(header: BatchHeader | undefined, at: number): SegmentFacts['proof'] {

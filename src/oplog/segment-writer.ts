@@ -1,5 +1,6 @@
 // Writes segments. A new one is written beside, synced, renamed, and its directory synced, before anyone hears of it;
-// an open one grows by one batch at a time, each synced before the next is written.
+// an open one takes one batch at a time, each synced before the next is written. Its file has zeros where batches will
+// be (preallocator.ts), or grows.
 //
 // Source: Pillai et al., OSDI 2014 (ALICE) for the order of creation.
 
@@ -7,6 +8,7 @@ import { DfsError, isDfsError } from '../base/errors.ts'
 import type { Disk, DiskFile } from '../io/disk.ts'
 import { type BatchBuffer, encodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from './format.ts'
 import { segmentName } from './log-directory.ts'
+import type { PreallocatedFile } from './preallocator.ts'
 
 /** A failure after which nobody knows what the disk holds: never tried again on that file. */
 export function finalFailure(path: string, what: string, cause: unknown): DfsError {
@@ -25,6 +27,7 @@ export class SegmentWriter {
   readonly #file: DiskFile
   #offset: number
   #crc: number
+  #preallocatedEnd: number
 
   private constructor(path: string, header: SegmentHeader, file: DiskFile, offset: number, crc: number) {
     this.path = path
@@ -32,6 +35,7 @@ export class SegmentWriter {
     this.#file = file
     this.#offset = offset
     this.#crc = crc
+    this.#preallocatedEnd = header.preallocatedEnd
   }
 
   /**
@@ -39,20 +43,21 @@ export class SegmentWriter {
    *
    * @param plan     what the header says; `syncedEnd` is the sum of the sizes of header and batches
    * @param batches  batches in order, each free for reuse once the next is asked for
+   * @param room     the file of zeros to write it to; this takes it over, whatever happens
    * @throws DISK_FULL (nothing has changed), FSYNC_FAILED (final)
    */
   static async create(
     disk: Disk,
     directory: string,
-    plan: Omit<SegmentHeader, 'crc'>,
+    plan: Omit<SegmentHeader, 'crc' | 'preallocatedEnd'>,
     batches: Iterable<BatchBuffer> | AsyncIterable<BatchBuffer>,
+    room?: PreallocatedFile,
   ): Promise<SegmentWriter> {
     const path = `${directory}/${segmentName(plan.segment)}`
-    const beside = `${path}.tmp`
-    if (await disk.stat(beside)) await disk.remove(beside)
-    const file = await disk.open(beside, 'create')
-    const { page, crc } = encodeSegmentHeader(plan)
-    const writer = new SegmentWriter(path, { ...plan, crc }, file, SEGMENT_HEADER_BYTES, crc)
+    const { file, path: beside, bytes: preallocatedEnd } = room ?? (await newFile(disk, `${path}.tmp`))
+    const { page, crc } = encodeSegmentHeader({ ...plan, preallocatedEnd })
+    const header = { ...plan, preallocatedEnd, crc }
+    const writer = new SegmentWriter(path, header, file, SEGMENT_HEADER_BYTES, crc)
     try {
       await file.write([page], 0)
       for await (const batch of batches) await writer.#put(batch, SEGMENT_HEADER_BYTES, plan.firstIndex - 1)
@@ -73,6 +78,11 @@ export class SegmentWriter {
   /** Where the next batch goes: bytes from the start. */
   get offset(): number {
     return this.#offset
+  }
+
+  /** Up to where the file has zeros; 0 when it has to grow. */
+  get preallocatedEnd(): number {
+    return this.#preallocatedEnd
   }
 
   /** What the next batch, or the next segment, chains to. */
@@ -108,6 +118,15 @@ export class SegmentWriter {
     await this.#file.close()
   }
 
+  /** Gives the zeros that were not needed back to the disk, and closes. Whether that lasts is of no account. */
+  async closeTrimmed(): Promise<void> {
+    try {
+      if (this.#preallocatedEnd > this.#offset) await this.#file.truncate(this.#offset)
+    } finally {
+      await this.#file.close()
+    }
+  }
+
   async #put(batch: BatchBuffer, syncedOffset: number, syncedIndex: number): Promise<void> {
     const { clusterId, salt, segment } = this.header
     const place = { clusterId, salt, segment, offset: this.#offset, syncedOffset, syncedIndex, previousCrc: this.#crc }
@@ -122,6 +141,7 @@ export class SegmentWriter {
    * the refused records are given again, so those records must never be found by a recovery.
    */
   async #takeBack(): Promise<void> {
+    this.#preallocatedEnd = 0
     try {
       await this.#file.truncate(this.#offset)
       await this.#file.sync()
@@ -129,6 +149,11 @@ export class SegmentWriter {
       throw finalFailure(this.path, `taking back a refused write at offset ${this.#offset}`, error)
     }
   }
+}
+
+async function newFile(disk: Disk, path: string): Promise<PreallocatedFile> {
+  if (await disk.stat(path)) await disk.remove(path)
+  return { path, file: await disk.open(path, 'create'), bytes: 0 }
 }
 
 async function discard(disk: Disk, file: DiskFile, path: string): Promise<void> {

@@ -1,9 +1,10 @@
 // The log and the checkpoint that oplog-format.md shows and test/golden keeps: always the same bytes.
 
+import { KiB } from '../../src/base/units.ts'
 import type { Entropy } from '../../src/io/entropy.ts'
 import { writeCheckpoint } from '../../src/oplog/checkpoint-file.ts'
 import { OpLog } from '../../src/oplog/oplog.ts'
-import { clusterId, directory, logOptions } from './log-fixture.ts'
+import { clusterId, directory, logOptions, settle } from './log-fixture.ts'
 import { MemoryDisk } from './memory-disk.ts'
 
 /** Every salt is this number. */
@@ -42,6 +43,23 @@ export async function goldenLog(): Promise<MemoryDisk> {
     }
     if (index === 15) await log.roll()
     await log.close()
+  }
+  return disk
+}
+
+export const GOLDEN_PREALLOCATED_COUNT = 12
+
+/** A log that was killed in a preallocated segment: the last of three segments ends with room that was not written. */
+export async function goldenPreallocatedLog(): Promise<MemoryDisk> {
+  const disk = new MemoryDisk()
+  await OpLog.format({ disk, directory, clusterId, entropy: fixedEntropy(0x5a17000001) })
+  const entropy = fixedEntropy(0x5a17000200)
+  const log = await OpLog.open(logOptions(disk, { entropy, preallocateAfterBytes: 8 * KiB, segmentBytes: 32 * KiB }))
+  let index = 0
+  for (const size of [2, 1, 4, 5]) {
+    for (let count = 0; count < size; count++) log.append(goldenRecord(++index))
+    await log.whenSynced(index)
+    await settle()
   }
   return disk
 }

@@ -98,6 +98,7 @@ test('verify tells a sound log, a torn tail, an unproven tail, and damage', asyn
     recordCount: 8,
     firstIndex: 1,
     lastIndex: 8,
+    preallocatedBytes: 0,
     unprovenCount: 0,
   })
   const disk = await newLog(false)

@@ -10,7 +10,7 @@ import { isDfsError } from '../../src/base/errors.ts'
 import { Random } from '../../src/base/random.ts'
 import { GiB, KiB } from '../../src/base/units.ts'
 import { verifyLog } from '../../src/oplog/inspect.ts'
-import { OpLog, type OpLogEvents } from '../../src/oplog/oplog.ts'
+import { OpLog, type OpLogEvents, type OpLogOptions } from '../../src/oplog/oplog.ts'
 import type { SimMachine } from '../sim/machine.ts'
 import { simSeeds, swarmOptions } from '../sim/options.ts'
 import { SimWorld } from '../sim/world.ts'
@@ -52,13 +52,15 @@ class Model {
   }
 }
 
+type Sizes = Required<Pick<OpLogOptions, 'segmentBytes' | 'preallocateAfterBytes'>>
+
 interface Life {
   readonly log: OpLog
   isOver: boolean
 }
 
 /** Opens the log and compares everything in it. */
-async function live(machine: SimMachine, model: Model, segmentBytes: number): Promise<Life> {
+async function live(machine: SimMachine, model: Model, sizes: Sizes): Promise<Life> {
   const { disk, clock, entropy } = machine.io
   const texts = new Map<number, string>()
   let syncedIndex = 0
@@ -72,7 +74,7 @@ async function live(machine: SimMachine, model: Model, segmentBytes: number): Pr
       life.isOver = true
     },
   }
-  const options = { disk, clock, entropy, directory, clusterId, logger: machine.log, events, segmentBytes }
+  const options = { disk, clock, entropy, directory, clusterId, logger: machine.log, events, ...sizes }
   const log = await OpLog.open({ ...options, fromIndex: model.firstIndex })
   syncedIndex = log.lastIndex
   let next = model.firstIndex
@@ -125,6 +127,8 @@ async function run(seed: number, faults: Faults = {}, syncIsNothing = false): Pr
   const machine = world.machine('master')
   const model = new Model()
   const segmentBytes = random.pick([8 * KiB, 32 * KiB, 1024 * KiB])
+  // Half of the logs write into zeros most of the time, the others grow.
+  const sizes = { segmentBytes, preallocateAfterBytes: seed % 2 === 0 ? 8 * KiB : 1024 * KiB }
   await world.run(async () => {
     const { disk, entropy } = machine.io
     await disk.makeDirectory('/data')
@@ -138,7 +142,7 @@ async function run(seed: number, faults: Faults = {}, syncIsNothing = false): Pr
       machine.disk.options.capacityBytes = 100 * GiB
       machine.restart()
     }
-    await live(machine, model, segmentBytes)
+    await live(machine, model, sizes)
     const verdict = await verifyLog(machine.io.disk, directory)
     assert.ok(verdict.isSound, JSON.stringify(verdict))
   })
@@ -150,7 +154,7 @@ async function run(seed: number, faults: Faults = {}, syncIsNothing = false): Pr
     let isOver = false
     if (faults.syncFails) machine.disk.failSync(/segment/, random.below(2))
     const work = async (): Promise<void> => {
-      const life = await live(machine, model, segmentBytes)
+      const life = await live(machine, model, sizes)
       if (random.below(3) === 0) await dropSome(life.log, model, random)
       if (faults.syncFails) world.after(random.below(60), () => !isOver && machine.disk.failSync(/segment/))
       if (faults.diskFills) fillForAWhile(world, machine, random, () => isOver)

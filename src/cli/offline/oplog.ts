@@ -89,12 +89,13 @@ function nameOfKind(kind: number): string {
 }
 
 function wordsOf(verdict: LogVerdict): string[] {
-  const { isSound, clusterId, segmentCount, recordCount, firstIndex, lastIndex, tornTail } = verdict
+  const { isSound, clusterId, segmentCount, recordCount, firstIndex, lastIndex, tornTail, preallocatedBytes } = verdict
   return [
     `${isSound ? 'sound' : 'DAMAGED'}: cluster ${clusterId ?? 'unknown'}, ${segmentCount} segments, ${recordCount} records, index ${firstIndex} to ${lastIndex}`,
     ...(tornTail
       ? [`torn tail: ${tornTail.bytes} bytes at ${tornTail.path}:${tornTail.offset}; a start cuts them`]
       : []),
+    ...(preallocatedBytes > 0 ? [`preallocated: ${preallocatedBytes} bytes of zeros behind the last record`] : []),
   ]
 }
 
