@@ -111,6 +111,15 @@ export class Copies {
     }
   }
 
+  /** Ends copies on their way to a server that is dead: its silence alone would hold them for as long as their time lasts. */
+  cancelTo(target: ServerId): void {
+    for (const copies of this.#byHandle.values()) {
+      for (const { plan, cancel } of copies) {
+        if (plan.target === target) cancel.abort(new DfsError('ABORTED', `${formatServer(target)} is dead`, { target }))
+      }
+    }
+  }
+
   /** Ends all copies for a purpose. */
   cancelAll(purpose: Purpose): void {
     if (this.#counts[purpose] === 0) return

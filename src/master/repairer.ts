@@ -182,6 +182,7 @@ export class Repairer {
         }
       }
       if (presence !== 'lost') continue
+      this.#copies.cancelTo(server.id)
       const sinceMs = server.disconnectedMs ?? server.lastContactMs
       const detectionMs = Math.round(nowMs - sinceMs)
       this.log.lost(server.id, count, detectionMs)

@@ -407,6 +407,23 @@ test('a target that dies at any step of a copy, with or without its power, leave
   }
 })
 
+test('a target that falls silent in the middle of a copy is waited for no longer than until it counts as dead', async () => {
+  const world = new SimWorld(31)
+  await world.run(async () => {
+    const stored = await store(world, 5)
+    const { cluster, client } = stored
+    await whole(world, client)
+    cluster.chunkservers[0]!.crash(false)
+    const target = () => cluster.chunkservers.slice(1).find(({ machine }) => halfMade(machine).length > 0)
+    while (target() === undefined) await world.sleep(0.5)
+    target()!.machine.pauseMachine()
+    const tookMs = await whole(world, client)
+    assert.ok(tookMs < 6000, `${tookMs} ms`)
+    await readAll(stored)
+    client.close()
+  })
+})
+
 function halfMade(machine: SimMachine): string[] {
   return machine.disk.paths().filter((path) => path.endsWith('.new') && path.includes('/chunks/'))
 }
