@@ -16,8 +16,11 @@ import { decideSeal, type FenceAnswer, type FencedMember } from './plan/sealing.
 
 /** A slow member gets this long to be counted once another has answered. */
 const GRACE_MS = 1000
-/** Between two rounds of asking members that have not answered. */
+/** Between two rounds of asking members that have not answered; once it only waits, it has time. */
 const ROUND_MS = 100
+const WAITING_ROUND_MS = 1000
+/** From then on an attempt only waits: for members that nobody can reach now. */
+const WAITS_AFTER_MS = 5000
 
 export interface SealFacts {
   readonly length: number
@@ -43,6 +46,7 @@ export interface SealerPorts {
 export class Sealer {
   readonly #ports: SealerPorts
   readonly #running = new Map<ChunkHandle, Promise<SealFacts>>()
+  readonly #waiting = new Set<ChunkHandle>()
   #isStopped = false
 
   constructor(ports: SealerPorts) {
@@ -52,6 +56,11 @@ export class Sealer {
   /** Chunks being sealed now. */
   get count(): number {
     return this.#running.size
+  }
+
+  /** Of these, such as only wait for members that have been silent for long: they may do so for ever, and cost little. */
+  get waitingCount(): number {
+    return this.#waiting.size
   }
 
   isSealing(handle: ChunkHandle): boolean {
@@ -65,7 +74,10 @@ export class Sealer {
   seal(handle: ChunkHandle, reason: string): Promise<SealFacts> {
     const running = this.#running.get(handle)
     if (running) return running
-    const attempt = this.#attempt(handle, reason).finally(() => this.#running.delete(handle))
+    const attempt = this.#attempt(handle, reason).finally(() => {
+      this.#running.delete(handle)
+      this.#waiting.delete(handle)
+    })
     this.#running.set(handle, attempt)
     return attempt
   }
@@ -82,7 +94,6 @@ export class Sealer {
     const asked = new Set<Member>()
     // The same objects all along: members never change while a chunk is open.
     const members = this.#ports.members(handle) ?? []
-    let hasWarned = false
     for (;;) {
       if (this.#isStopped) throw new DfsError('UNAVAILABLE', `chunk ${handle}: the master stops`, { handle })
       const known = this.#ports.sealed(handle)
@@ -110,14 +121,14 @@ export class Sealer {
         )
         return facts
       }
-      if (!hasWarned && elapsedMs > 5000) {
-        hasWarned = true
+      if (elapsedMs > WAITS_AFTER_MS && !this.#waiting.has(handle)) {
+        this.#waiting.add(handle)
         logger.warn(
           { event: 'seal-waits', handle, reason, answers: answers.size, members: members.length },
           'a seal waits for members',
         )
       }
-      await Promise.race([turn, clock.sleep(ROUND_MS)])
+      await Promise.race([turn, clock.sleep(this.#waiting.has(handle) ? WAITING_ROUND_MS : ROUND_MS)])
     }
   }
 

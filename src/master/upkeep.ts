@@ -16,7 +16,10 @@ import type { Replicas } from './replicas.ts'
 import { minimumReplicas } from './settings.ts'
 
 const TICK_MS = 200
-/** Seals that upkeep runs at once; what is over waits for the next tick. */
+/**
+ * Seals that upkeep runs at once; what is over waits for the next tick. Those that only wait for members which nobody can
+ * reach don't count: chunks that a dead server alone had would keep all others from being sealed.
+ */
 const SEALS_MAX = 64
 /** Sessions ended in one tick. */
 const ENDINGS_MAX = 64
@@ -85,7 +88,7 @@ export class Upkeep {
     const { state, sealer } = this.#context
     const placeable = placeableCount(this.#context)
     for (const handle of state.openChunks()) {
-      if (sealer.count >= SEALS_MAX) return
+      if (sealer.count - sealer.waitingCount >= SEALS_MAX) return
       if (sealer.isSealing(handle)) continue
       const reason = this.#reasonToSeal(handle, placeable)
       if (reason !== undefined) this.#watch(sealer.seal(handle, reason), 'sealing an open chunk')
