@@ -18,11 +18,14 @@ const SURPLUS_MAX = 100_000
 const SETTLE_MS = 2 * SECOND_MS
 /** An order dies by the server's clock, counted from its heartbeat; ours may be slower. */
 const DOOMED_MS = 2 * ORDER_VALID_MS
+/** A server that took no order for so long may never come for it: another is chosen, if there are too many still. */
+const UNGIVEN_MS = 2 * ORDER_VALID_MS
 const TRIMS_PER_TICK = 256
 const TRIMS_PER_REPLY = 1024
 
 interface Trim {
   readonly server: ServerId
+  readonly chosenMs: number
   /** When the order left; undefined while it waits for a heartbeat. */
   givenMs: number | undefined
 }
@@ -71,8 +74,11 @@ export class Trims {
    */
   tick(nowMs: number, servers: () => ReadonlyMap<ServerId, RepairServer>): void {
     for (const [handle, trim] of this.#trims) {
-      if (trim.givenMs === undefined || nowMs - trim.givenMs < DOOMED_MS) continue
+      const isOver =
+        trim.givenMs === undefined ? nowMs - trim.chosenMs >= UNGIVEN_MS : nowMs - trim.givenMs >= DOOMED_MS
+      if (!isOver) continue
       this.#trims.delete(handle)
+      this.#byServer.get(trim.server)?.delete(handle)
     }
     let count = 0
     let known: ReadonlyMap<ServerId, RepairServer> | undefined
@@ -85,7 +91,7 @@ export class Trims {
       if (verdict?.kind !== 'surplus') continue
       known ??= servers()
       const worst = worstReplica(verdict.replicas, known)
-      if (worst !== undefined) this.#choose(handle, worst)
+      if (worst !== undefined) this.#choose(handle, worst, nowMs)
     }
   }
 
@@ -109,8 +115,8 @@ export class Trims {
     return taken
   }
 
-  #choose(handle: ChunkHandle, server: ServerId): void {
-    this.#trims.set(handle, { server, givenMs: undefined })
+  #choose(handle: ChunkHandle, server: ServerId, nowMs: number): void {
+    this.#trims.set(handle, { server, chosenMs: nowMs, givenMs: undefined })
     const waiting = this.#byServer.get(server)
     if (waiting) waiting.add(handle)
     else this.#byServer.set(server, new Set([handle]))
