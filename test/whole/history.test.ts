@@ -3,6 +3,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { isDfsError } from '../../src/base/errors.ts'
+import { HOUR_MS } from '../../src/base/units.ts'
 import type { Client } from '../../src/client/client.ts'
 import { SimCluster } from '../sim/sim-cluster.ts'
 import { SimMaster } from '../sim/sim-master.ts'
@@ -75,6 +76,43 @@ test('a master restored from an older copy deletes nothing, takes no new chunks,
     assert.ok((await reportOf(second)).repair.quarantined > 0, 'and named in the report')
     client.close()
     second.close()
+  })
+})
+
+// Goal: DESIGN §3, "deletes nothing", also where the loss doesn't show. Method: one server has no chunk of the lost history,
+// and was started again since, so that it has seen no more than the older log has; what that log is about to delete was
+// restored from the trash in the lost history.
+test('a server that has not seen the lost history is given no order to delete either, as long as another has', async () => {
+  const world = new SimWorld(3)
+  await world.run(async () => {
+    const cluster = new SimCluster(world, 3, { retentionMs: HOUR_MS })
+    await cluster.start()
+    const client = await cluster.client({ timeoutMs: 3000 })
+    await client.writeFile('/old', world.random.bytes(400_000))
+    await world.sleep(2000)
+    await client.remove('/old')
+    await cluster.master.node?.close()
+    cluster.master.crash(false)
+    const backup = cluster.master.machine.disk.saveFiles()
+    await cluster.master.restart()
+    await world.sleep(1000)
+    const [first, second, blind] = cluster.chunkservers
+    blind!.crash(false)
+    const [removed] = (await client.trashList()).entries
+    await client.trashRestore(removed!.id)
+    await client.writeFile('/new', world.random.bytes(400_000))
+    const before = chunkFiles(cluster)
+
+    for (const server of [first!, second!]) server.crash(false)
+    cluster.master.crash(false)
+    cluster.master.machine.disk.restoreFiles(backup)
+    await cluster.master.restart()
+    await Promise.all([first!.restart(), second!.restart(), blind!.restart()])
+    await world.sleep(2 * HOUR_MS)
+    const { servers } = await reportOf(await cluster.client({ timeoutMs: 3000 }))
+    assert.is(servers.filter((server) => server.seesMoreHistory).length, 2)
+    assert.equal(chunkFiles(cluster), before, 'no chunk file is gone')
+    client.close()
   })
 })
 

@@ -6,7 +6,7 @@ import { ORDER_VALID_MS } from '../../base/limits.ts'
 import type { RequestOf } from '../../wire/messages.ts'
 import type { ServerView } from '../cluster/servers.ts'
 import { type Asker, change, type Handlers, type MasterContext, replyNumber } from '../context.ts'
-import { historyOf, isRolledBack } from '../history.ts'
+import { historyOf, isRolledBack, newerServer } from '../history.ts'
 import type { Repairer } from '../repairer.ts'
 import type { Replicas } from '../replicas.ts'
 
@@ -53,9 +53,8 @@ export function chunkserverHandlers(replicas: Replicas, repairer: Repairer) {
         heartbeatMs: context.servers.heartbeatMs,
         history,
         validMs: ORDER_VALID_MS,
-        orders: isRolledBack(context, server)
-          ? []
-          : [...replicas.takeOrders(server.id), ...repairer.takeTrims(server.id)],
+        // Also for a server that can't know it: a chunk that this log gives up may have been wanted in the history it lost.
+        orders: newerServer(context) ? [] : [...replicas.takeOrders(server.id), ...repairer.takeTrims(server.id)],
         wantReport: replicas.wantsReport(server.id),
       }
     },
