@@ -43,6 +43,7 @@ import { Upkeep } from './upkeep.ts'
 
 /** Safe mode ends at the latest after this, whoever is missing. */
 const SAFE_MODE_MS = 30 * SECOND_MS
+const SAFE_MODE_OFF: MasterContext['safeMode'] = { isOn: false, reason: '', leftMs: 0 }
 
 export interface MasterPorts {
   readonly clock: Clock
@@ -282,11 +283,12 @@ export class Master {
   #safeMode(): MasterContext['safeMode'] {
     const { servers, clock, manualSafeMode } = this.context
     if (manualSafeMode.wish === 'on') return { isOn: true, reason: 'the operator entered it', leftMs: 0 }
-    if (manualSafeMode.wish === 'off') return { isOn: false, reason: '', leftMs: 0 }
+    if (manualSafeMode.wish === 'off') return SAFE_MODE_OFF
     const leftMs = this.#startMs + SAFE_MODE_MS - clock.nowMs()
+    if (leftMs <= 0) return SAFE_MODE_OFF
     const known = [...this.#state.servers()]
     const missing = known.filter(({ id }) => !servers.get(id)?.hasReported)
-    if (leftMs <= 0 || missing.length === 0) return { isOn: false, reason: '', leftMs: 0 }
+    if (missing.length === 0) return SAFE_MODE_OFF
     const reason = `${missing.length} of ${known.length} known chunkservers have not reported yet`
     return { isOn: true, reason, leftMs }
   }

@@ -175,13 +175,13 @@ interface Place {
 function placeOf(process: SimProcess, path: string): Place {
   const { disk, path: local } = process.machine.diskOf(path)
   const names = namesOf(local)
-  const parent = disk.names.find(names.slice(0, -1))
+  const { parent, node } = disk.names.place(names)
   return {
     disk,
     path: local,
-    parent: names.length > 0 && parent?.kind === 'directory' ? parent : undefined,
+    parent,
     name: names.at(-1) ?? '',
-    node: disk.names.find(names),
+    node,
   }
 }
 

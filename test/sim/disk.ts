@@ -204,10 +204,8 @@ export class SimDisk {
   /** Bytes of all files that have a name. */
   usedBytes(): number {
     if (this.#usedBytes !== undefined) return this.#usedBytes
-    let bytes = 0
-    for (const { node } of this.names.walk()) if (node.kind === 'file') bytes += node.length
-    this.#usedBytes = bytes
-    return bytes
+    this.#usedBytes = bytesBelow(this.names.root)
+    return this.#usedBytes
   }
 
   fileAt(path: string): FileNode {
@@ -225,8 +223,27 @@ export class SimDisk {
   }
 }
 
+function bytesBelow(directory: DirectoryNode): number {
+  let bytes = 0
+  for (const node of directory.entries.values()) bytes += node.kind === 'file' ? node.length : bytesBelow(node)
+  return bytes
+}
+
 /** The components of a path; `.` and empty ones count for nothing. */
-export function namesOf(path: string): string[] {
+export function namesOf(path: string): readonly string[] {
+  const known = namesByPath.get(path)
+  if (known !== undefined) return known
+  const names = splitPath(path)
+  // The same few paths are asked for all the time; the others come and go.
+  if (namesByPath.size >= PATHS_KEPT_MAX) namesByPath.clear()
+  namesByPath.set(path, names)
+  return names
+}
+
+const PATHS_KEPT_MAX = 5000
+const namesByPath = new Map<string, readonly string[]>()
+
+function splitPath(path: string): string[] {
   const names: string[] = []
   for (const name of path.split('/')) {
     if (name === '..') names.pop()

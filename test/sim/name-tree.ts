@@ -52,6 +52,17 @@ export class NameTree {
     return node
   }
 
+  /** The object at a path of components, and the directory that it is or would be in. */
+  place(names: readonly string[]): { parent: DirectoryNode | undefined; node: Node | undefined } {
+    let parent: DirectoryNode | undefined
+    let node: Node | undefined = this.root
+    for (const name of names) {
+      parent = node?.kind === 'directory' ? node : undefined
+      node = parent?.entries.get(name)
+    }
+    return { parent, node }
+  }
+
   link(directory: DirectoryNode, name: string, node: Node): void {
     directory.entries.set(name, node)
     this.#onNames()

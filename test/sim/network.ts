@@ -17,10 +17,19 @@ interface ListenerEntry {
   readonly onSocket: (socket: Socket) => void
 }
 
-interface LinkOptions {
+export interface LinkOptions {
   latencyMsMin: number
   latencyMsMax: number
   bytesPerMs: number
+}
+
+/** One direction between two machines. Sockets keep theirs: it is asked on the way of every frame. */
+export interface Link {
+  /** Undefined: like all others. */
+  options: LinkOptions | undefined
+  isBlocked: boolean
+  /** Since the world began, arrived or not. */
+  sentBytes: number
 }
 
 interface CutRule {
@@ -37,9 +46,7 @@ export class SimNetwork {
   readonly random: Random
   readonly #listeners = new Set<ListenerEntry>()
   readonly #sockets = new Set<SimSocket>()
-  readonly #blocked = new Set<string>()
-  readonly #links = new Map<string, LinkOptions>()
-  readonly #sent = new Map<string, number>()
+  readonly #links = new Map<string, Link>()
   readonly #refusing = new Set<string>()
   #cuts: CutRule[] = []
   #portCount = 40_000
@@ -55,16 +62,16 @@ export class SimNetwork {
   partition(left: string | readonly string[], right: string | readonly string[], how: { oneWay?: boolean } = {}): void {
     for (const a of listOf(left)) {
       for (const b of listOf(right)) {
-        this.#blocked.add(linkName(a, b))
-        if (!how.oneWay) this.#blocked.add(linkName(b, a))
+        this.link(a, b).isBlocked = true
+        if (!how.oneWay) this.link(b, a).isBlocked = true
       }
     }
   }
 
   /** Ends every partition (or those between two machines). What waited is delivered. */
   heal(a?: string, b?: string): void {
-    if (a === undefined || b === undefined) this.#blocked.clear()
-    else for (const name of [linkName(a, b), linkName(b, a)]) this.#blocked.delete(name)
+    const healed = a === undefined || b === undefined ? this.#links.values() : [this.link(a, b), this.link(b, a)]
+    for (const link of healed) link.isBlocked = false
     this.wakeUp()
   }
 
@@ -74,7 +81,7 @@ export class SimNetwork {
   }
 
   isBlocked(from: string, to: string): boolean {
-    return this.#blocked.has(linkName(from, to))
+    return this.link(from, to).isBlocked
   }
 
   /** Blocks both directions between two machines for `durationMs`. */
@@ -111,18 +118,18 @@ export class SimNetwork {
 
   /** Other speed for one direction between two machines. */
   setLink(from: string, to: string, options: Partial<LinkOptions>): void {
-    this.#links.set(linkName(from, to), { ...this.linkOf(from, to), ...options })
+    this.link(from, to).options = { ...this.linkOf(from, to), ...options }
   }
 
   linkOf(from: string, to: string): LinkOptions {
-    return this.#links.get(linkName(from, to)) ?? this.world.options.network
+    return this.link(from, to).options ?? this.world.options.network
   }
 
   /** Ends all told faults and probabilities; the links' speeds too. */
   healFaults(): void {
     this.#cuts = []
     this.#refusing.clear()
-    this.#links.clear()
+    for (const link of this.#links.values()) link.options = undefined
     this.world.options.network.breakChance = 0
     this.heal()
   }
@@ -138,7 +145,7 @@ export class SimNetwork {
 
   /** Bytes that one machine has sent to another since the world began, arrived or not. */
   sentBytes(from: string, to: string): number {
-    return this.#sent.get(linkName(from, to)) ?? 0
+    return this.link(from, to).sentBytes
   }
 
   /** Received buffers that living processes keep: 0 when nothing leaks. */
@@ -153,12 +160,22 @@ export class SimNetwork {
 
   // For sockets.
 
-  noteSent(from: string, to: string, bytes: number): void {
-    this.#sent.set(linkName(from, to), this.sentBytes(from, to) + bytes)
+  link(from: string, to: string): Link {
+    const name = `${from}>${to}`
+    let link = this.#links.get(name)
+    if (link === undefined) {
+      link = { options: undefined, isBlocked: false, sentBytes: 0 }
+      this.#links.set(name, link)
+    }
+    return link
   }
 
   latencyMs(from: string, to: string): number {
-    const { latencyMsMin, latencyMsMax } = this.linkOf(from, to)
+    return this.latencyMsOf(this.link(from, to))
+  }
+
+  latencyMsOf(link: Link): number {
+    const { latencyMsMin, latencyMsMax } = link.options ?? this.world.options.network
     return latencyMsMin + (latencyMsMax - latencyMsMin) * this.random.fraction()
   }
 
@@ -296,8 +313,4 @@ export class SimNetwork {
 
 function listOf(names: string | readonly string[]): readonly string[] {
   return typeof names === 'string' ? [names] : names
-}
-
-function linkName(from: string, to: string): string {
-  return `${from}>${to}`
 }

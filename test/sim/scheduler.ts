@@ -9,6 +9,7 @@
 
 import { assert } from '../../src/base/assert.ts'
 import type { Random } from '../../src/base/random.ts'
+import { RingBuffer } from '../../src/base/ring-buffer.ts'
 
 /** The process that an event belongs to. */
 export interface EventOwner {
@@ -21,7 +22,7 @@ export interface EventOwner {
 
 export interface SimEvent {
   readonly atMs: number
-  /** Chance decides between events of one moment; deferred ones come last, in order. */
+  /** Chance decides between events of one moment. */
   readonly tie: number
   readonly order: number
   readonly kind: string
@@ -44,6 +45,8 @@ interface TraceLine {
 export class Scheduler {
   readonly #random: Random
   readonly #heap: SimEvent[] = []
+  /** What was asked for as the last of its moment, in order: it would only wander through the heap. */
+  readonly #deferred = new RingBuffer<SimEvent>()
   /** The last lines, in a ring: the next one takes the place `#lineCount % TRACE_LINES_MAX`. */
   readonly #lines: TraceLine[] = []
   #lineCount = 0
@@ -87,17 +90,25 @@ export class Scheduler {
 
   /** Runs `run` `delayMs` (0 upward) from now; events of one moment come in an order drawn from the seed. */
   schedule(delayMs: number, kind: string, detail: string, owner: EventOwner | undefined, run: () => void): SimEvent {
-    return this.#push(delayMs, this.#random.next(), kind, detail, owner, run)
+    return this.#push(this.#event(delayMs, this.#random.next(), kind, detail, owner, run))
   }
 
   /** Runs `run` now, after everything else of this moment; several in the order they were asked for. */
   scheduleLast(kind: string, owner: EventOwner | undefined, run: () => void): SimEvent {
-    return this.#push(0, 2 ** 32, kind, '', owner, run)
+    const event = this.#event(0, 0, kind, '', owner, run)
+    this.#deferred.push(event)
+    return event
   }
 
   /** What is yet to happen to one process, kinds only: nothing, when it was closed and left nothing behind. */
   pendingOf(owner: EventOwner): string[] {
-    return this.#heap.filter((event) => event.owner === owner && !event.isCancelled).map(({ kind }) => kind)
+    const events = [...this.#heap]
+    for (let left = this.#deferred.count; left > 0; left--) {
+      const event = this.#deferred.shift()
+      events.push(event)
+      this.#deferred.push(event)
+    }
+    return events.filter((event) => event.owner === owner && !event.isCancelled).map(({ kind }) => kind)
   }
 
   /** Puts a kept event back, to run now. */
@@ -105,13 +116,13 @@ export class Scheduler {
     const run = () => {
       if (!event.isCancelled) event.run()
     }
-    this.#push(0, this.#order / 2 ** 53, event.kind, event.detail, event.owner, run)
+    this.#push(this.#event(0, this.#order / 2 ** 53, event.kind, event.detail, event.owner, run))
   }
 
   /** Runs the next event. @returns false when there is none */
   step(): boolean {
     for (;;) {
-      const event = this.#pop()
+      const event = this.#next()
       if (event === undefined) return false
       if (event.isCancelled || event.owner?.isAlive === false) continue
       this.#nowMs = Math.max(this.#nowMs, event.atMs)
@@ -144,7 +155,7 @@ export class Scheduler {
     this.onLine?.(`${this.#nowMs.toFixed(3)} ${kind} ${who} ${detail}`)
   }
 
-  #push(
+  #event(
     delayMs: number,
     tie: number,
     kind: string,
@@ -153,7 +164,7 @@ export class Scheduler {
     run: () => void,
   ): SimEvent {
     assert(delayMs >= 0 && Number.isFinite(delayMs), `delay out of range: ${delayMs}`)
-    const event: SimEvent = {
+    return {
       atMs: this.#nowMs + delayMs,
       tie,
       order: this.#order++,
@@ -163,6 +174,17 @@ export class Scheduler {
       run,
       isCancelled: false,
     }
+  }
+
+  /** The first of all: what was deferred comes when nothing else is left of its moment. */
+  #next(): SimEvent | undefined {
+    const deferred = this.#deferred.peek()
+    if (deferred === undefined) return this.#pop()
+    const first = this.#heap[0]
+    return first !== undefined && first.atMs <= deferred.atMs ? this.#pop() : this.#deferred.shift()
+  }
+
+  #push(event: SimEvent): SimEvent {
     const heap = this.#heap
     let index = heap.length
     heap.push(event)

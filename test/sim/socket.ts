@@ -7,7 +7,7 @@ import { DfsError } from '../../src/base/errors.ts'
 import { KiB } from '../../src/base/units.ts'
 import { type Address, formatAddress, type Socket, type SocketHandler } from '../../src/io/network.ts'
 import type { SimProcess } from './machine.ts'
-import type { SimNetwork } from './network.ts'
+import type { Link, SimNetwork } from './network.ts'
 import { SimReceived } from './received.ts'
 import type { SimEvent } from './scheduler.ts'
 
@@ -37,6 +37,8 @@ export class SimSocket implements Socket {
   readonly #process: SimProcess
   readonly #forgetDeath: () => void
   #peer: SimSocket | undefined
+  /** The way from here to the peer. */
+  #link: Link
   #handler: SocketHandler | undefined
   // Sending.
   #queue: QueuedWrite[] = []
@@ -65,6 +67,7 @@ export class SimSocket implements Socket {
     this.local = local
     this.remote = remote
     this.isClient = isClient
+    this.#link = network.link(process.machine.name, process.machine.name)
     this.#label = `${formatAddress(local)}>${formatAddress(remote)}`
     this.#forgetDeath = process.onDeath(() => this.#processDied())
     network.add(this)
@@ -74,6 +77,8 @@ export class SimSocket implements Socket {
   join(peer: SimSocket): void {
     this.#peer = peer
     peer.#peer = this
+    this.#link = this.#network.link(this.#machineName, peer.#machineName)
+    peer.#link = this.#network.link(peer.#machineName, this.#machineName)
   }
 
   get queuedBytes(): number {
@@ -212,7 +217,7 @@ export class SimSocket implements Socket {
 
   #send(bytes: Buffer): void {
     if (bytes.length === 0) return
-    this.#network.noteSent(this.#machineName, this.#peerName, bytes.length)
+    this.#link.sentBytes += bytes.length
     const arrivesMs = this.#arrivalMs(bytes.length)
     this.#flight.push({ bytes, arrivesMs })
     this.#flightBytes += bytes.length
@@ -220,13 +225,11 @@ export class SimSocket implements Socket {
   }
 
   #arrivalMs(bytes: number): number {
-    const here = this.#machineName
-    const there = this.#peerName
-    const { bytesPerMs } = this.#network.linkOf(here, there)
+    const { bytesPerMs } = this.#link.options ?? this.#network.world.options.network
     const departsMs = this.#network.world.nowMs + bytes / bytesPerMs
     this.#flightFreeMs = Math.max(
       this.#flightFreeMs + bytes / bytesPerMs,
-      departsMs + this.#network.latencyMs(here, there),
+      departsMs + this.#network.latencyMsOf(this.#link),
     )
     return this.#flightFreeMs
   }
@@ -237,7 +240,7 @@ export class SimSocket implements Socket {
     const peer = this.#peer
     if (this.#delivery !== undefined || peer === undefined) return
     const atMs = this.#flight[0]?.arrivesMs ?? this.#finArrivesMs
-    if (atMs === undefined || this.#network.isBlocked(this.#machineName, peer.#machineName)) return
+    if (atMs === undefined || this.#link.isBlocked) return
     // While the reader wants nothing the bytes wait; an end that is gone must answer, though.
     if (peer.isOpen && (peer.#isPaused || peer.#handler === undefined)) return
     if (!peer.isOpen && !peer.#process.machine.isPowered) return
@@ -253,7 +256,7 @@ export class SimSocket implements Socket {
   #deliver(peer: SimSocket): void {
     const from = this.#machineName
     const to = peer.#machineName
-    if (this.#network.isBlocked(from, to)) return
+    if (this.#link.isBlocked) return
     if (!peer.isOpen) {
       if (!peer.#process.machine.isPowered) return
       if (this.#flight.length === 0 && this.#gotEnd) {
@@ -304,7 +307,18 @@ export class SimSocket implements Socket {
   }
 
   #take(bytes: number): Buffer {
-    const result = Buffer.allocUnsafeSlow(bytes)
+    const first = this.#flight[0]!
+    if (first.bytes.length >= bytes) {
+      // Each byte is delivered once, so a part of a buffer that is ours alone can be poisoned for itself.
+      this.#flightBytes -= bytes
+      if (first.bytes.length === bytes) {
+        this.#flight.shift()
+        return first.bytes
+      }
+      this.#flight[0] = { bytes: first.bytes.subarray(bytes), arrivesMs: first.arrivesMs }
+      return first.bytes.subarray(0, bytes)
+    }
+    const result = Buffer.allocUnsafe(bytes)
     let done = 0
     while (done < bytes) {
       const head = this.#flight[0]!

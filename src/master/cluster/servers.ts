@@ -88,6 +88,8 @@ const DELAYS_PER_INTERVAL = 4
 
 export class Servers {
   readonly #servers = new Map<ServerId, ServerView>()
+  /** By id; undefined once a server has joined. */
+  #sorted: readonly ServerView[] | undefined
   readonly #directories = new Map<DirectoryId, ServerId>()
   readonly #settings: LivenessSettings
   readonly slowDisks = new SlowDisks()
@@ -136,8 +138,9 @@ export class Servers {
   }
 
   /** All that have joined since this master started, by id. */
-  all(): ServerView[] {
-    return [...this.#servers.values()].sort((a, b) => a.id - b.id)
+  all(): readonly ServerView[] {
+    this.#sorted ??= [...this.#servers.values()].sort((a, b) => a.id - b.id)
+    return this.#sorted
   }
 
   /** A server came (again), over the connection of that number. Its chunk facts start anew. */
@@ -169,6 +172,7 @@ export class Servers {
       recentPlacements: 0,
     }
     this.#servers.set(id, server)
+    this.#sorted = undefined
     this.#heardMs = nowMs
     for (const directory of facts.directories) this.#directories.set(directory.directory, id)
     return server
