@@ -38,7 +38,15 @@ export function* checkpointRows(state: MetadataState): Generator<CheckpointRow> 
     after = page.at(-1)?.id ?? 0
   }
   for (const { id, openedMs, lastActiveMs, floor, replies, unnamed } of state.sessions()) {
-    yield { kind: 'session', id, openedMs, lastActiveMs, floor, replies: replies.size, unnamed: [...unnamed] }
+    yield {
+      kind: 'session',
+      id,
+      openedMs,
+      lastActiveMs,
+      floor,
+      replies: replies.size,
+      unnamed: unnamed.keys().sort((a, b) => a - b),
+    }
   }
   for (let after: ChunkHandle | 0 = 0; ; ) {
     const page = state.nextChunks(after, pageRows)

@@ -7,6 +7,7 @@ import type { Member, Outcome } from '../operations.ts'
 import { records, type SectionRow } from './checkpoint-context.ts'
 import { addHold } from './chunk-operations.ts'
 import type { ChunkOwner } from './chunk-table.ts'
+import { IdMap, IdSets } from './id-map.ts'
 import { badSection, type RecordFields } from './sections.ts'
 import type { Job, Session, TrashEntry } from './state.ts'
 
@@ -125,7 +126,7 @@ export const recordSections: readonly SectionRow[] = [
       const session = state.sessionTable.get(fields.whole() as SessionId)
       if (session === undefined) throw badSection('unnamed', 'a session that is not there')
       state.unnamed.set(inode, session.id)
-      session.unnamed.add(inode)
+      session.unnamed.set(inode, true)
     },
   ),
   records(
@@ -237,8 +238,8 @@ export const recordSections: readonly SectionRow[] = [
   },
 ]
 
-function sorted<K extends number, V>(map: ReadonlyMap<K, V>): [K, V][] {
-  return [...map].sort((a, b) => a[0] - b[0])
+function sorted<K extends number, V>(map: Iterable<readonly [K, V]>): [K, V][] {
+  return Array.from(map, ([key, value]): [K, V] => [key, value]).sort((a, b) => a[0] - b[0])
 }
 
 function flatMembers(members: readonly Member[]): number[] {
@@ -271,9 +272,9 @@ function readSession(fields: RecordFields): Session {
     lastActiveMs: fields.whole(),
     floor: fields.whole(),
     isEnding: fields.truth(),
-    replies: new Map(),
-    unnamed: new Set(),
-    holds: new Map(),
+    replies: new IdMap(),
+    unnamed: new IdMap(),
+    holds: new IdSets(),
   }
   const replies = fields.list()
   while (replies.left > 0) {

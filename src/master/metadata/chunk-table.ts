@@ -22,6 +22,7 @@ import { counterOf, lineageOf } from '../../base/ids.ts'
 import type { Member } from '../operations.ts'
 import { DueHeap } from './due-heap.ts'
 import { IdIndex } from './id-index.ts'
+import { IdMap } from './id-map.ts'
 import { WordTable } from './word-table.ts'
 
 const OPEN = 1
@@ -78,15 +79,15 @@ export class ChunkTable {
   readonly index = new IdIndex()
   readonly #rows = new WordTable(7, 10)
   readonly indexDigests = new Map<ChunkHandle, number>()
-  readonly members = new Map<ChunkHandle, readonly Member[]>()
-  readonly owners = new Map<ChunkHandle, ChunkOwner>()
+  readonly members = new IdMap<ChunkHandle, readonly Member[]>()
+  readonly owners = new IdMap<ChunkHandle, ChunkOwner>()
   /** The open chunk at the end of a file, by the file; `tailFiles` is the same by the chunk (tails.ts). */
   readonly tails = new Map<InodeId, ChunkHandle>()
   readonly tailFiles = new Map<ChunkHandle, InodeId>()
   readonly due = new DueHeap()
   readonly dueMoved = new DueHeap()
   /** Of open chunks, the highest end of an extent that this process saw name it: cache, not state. */
-  readonly #namedEnds = new Map<ChunkHandle, number>()
+  readonly #namedEnds = new IdMap<ChunkHandle, number>()
   #liveBytes = 0
 
   get count(): number {

@@ -67,7 +67,7 @@ export function openFile(state: MetadataState, op: OperationOf<'openFile'>, cont
   const { session } = op.by
   const inode = newInode(state, false, op.inode, 0, context)
   state.unnamed.set(inode, session)
-  state.sessionTable.get(session)!.unnamed.add(inode)
+  state.sessionTable.get(session)!.unnamed.set(inode, true)
   if (op.members.length === 0) return yes(inode, 0, 0)
   const goal = op.inode.goal === 0 ? state.goal : op.inode.goal
   return yes(inode, newChunk(state, op.members, goal, context.index, { session, inode }), 1)

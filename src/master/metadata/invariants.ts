@@ -138,16 +138,13 @@ function checkHolders(state: MetadataState): void {
       `session ${session.id} keeps ${session.replies.size} replies`,
     )
     for (const request of session.replies.keys()) assert(request > session.floor, 'a reply below the floor')
-    for (const inode of session.unnamed)
+    for (const inode of session.unnamed.keys())
       assert(state.unnamed.get(inode) === session.id, `inode ${inode} without a name`)
     unnamed += session.unnamed.size
-    for (const [inode, handles] of session.holds) {
-      assert(
-        state.holders.get(inode)?.has(session.id) === true,
-        `inode ${inode} does not know its holder ${session.id}`,
-      )
-      assert(handles.size > 0, 'an empty hold')
-      for (const handle of handles) {
+    for (const inode of session.holds.keys()) {
+      assert(state.holders.hasPair(inode, session.id), `inode ${inode} does not know its holder ${session.id}`)
+      assert(session.holds.of(inode).length > 0, 'an empty hold')
+      for (const handle of session.holds.of(inode)) {
         const owner = state.chunks.owners.get(handle)
         assert(owner?.session === session.id && owner.inode === inode, `chunk ${handle}: holder and owner differ`)
         holds++
@@ -155,9 +152,9 @@ function checkHolders(state: MetadataState): void {
     }
   }
   assert(holds === state.chunks.owners.size, 'an owner without a session')
-  for (const [inode, holders] of state.holders) {
-    assert(holders.size > 0, `inode ${inode}: no holder left`)
-    for (const id of holders)
+  for (const inode of state.holders.keys()) {
+    assert(state.holders.of(inode).length > 0, `inode ${inode}: no holder left`)
+    for (const id of state.holders.of(inode))
       assert(state.sessionTable.get(id)?.holds.has(inode) === true, `inode ${inode}: holder ${id}`)
   }
   assert(unnamed === state.unnamed.size, 'a file without a name or a session')

@@ -13,6 +13,7 @@ import { DAY_MS } from '../../base/units.ts'
 import type { OperationOf, Outcome, Requester } from '../operations.ts'
 import { releaseOwner, settle } from './chunk-operations.ts'
 import { dropUnnamed } from './files.ts'
+import { IdMap, IdSets } from './id-map.ts'
 import { ACCEPTABLE, type Context, DONE, isWhole, no } from './outcome.ts'
 import type { MetadataState, Session } from './state.ts'
 
@@ -75,10 +76,10 @@ export function enterSession(state: MetadataState, by: Requester): Session {
       openedMs: state.clusterMs,
       lastActiveMs: state.clusterMs,
       floor: 0,
-      replies: new Map(),
+      replies: new IdMap(),
       isEnding: false,
-      unnamed: new Set(),
-      holds: new Map(),
+      unnamed: new IdMap(),
+      holds: new IdSets(),
     }
     state.sessionTable.set(by.session, session)
   }
@@ -87,7 +88,7 @@ export function enterSession(state: MetadataState, by: Requester): Session {
     if (by.floor - session.floor <= session.replies.size) {
       for (let request = session.floor + 1; request <= by.floor; request++) session.replies.delete(request)
     } else {
-      for (const request of [...session.replies.keys()]) if (request <= by.floor) session.replies.delete(request)
+      for (const request of session.replies.keys()) if (request <= by.floor) session.replies.delete(request)
     }
     session.floor = by.floor
   }
@@ -106,12 +107,15 @@ export function endSession(state: MetadataState, op: OperationOf<'endSession'>, 
   session.isEnding = true
   session.replies.clear()
   let budget = ROWS_PER_RECORD_MAX
-  // Inode numbers were given in order, so this set is in the order of its numbers: the same on every master.
-  for (const inode of session.unnamed) {
+  // In the order of their numbers: the same on every master.
+  for (const inode of session.unnamed.keys().sort((a, b) => a - b)) {
     if (budget <= 0) return DONE
     budget -= dropUnnamed(state, inode, budget)
   }
-  const held = [...session.holds.values()].flatMap((handles) => [...handles]).sort((a, b) => a - b)
+  const held = session.holds
+    .keys()
+    .flatMap((inode) => session.holds.of(inode))
+    .sort((a, b) => a - b)
   for (const handle of held) {
     if (budget-- <= 0) return DONE
     releaseOwner(state, handle)

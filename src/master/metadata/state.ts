@@ -17,6 +17,7 @@ import type { Extent, Member, Outcome, Requester } from '../operations.ts'
 import { Changes } from './changes.ts'
 import { type ChunkFacts, ChunkTable } from './chunk-table.ts'
 import { DueHeap } from './due-heap.ts'
+import { IdMap, IdSets } from './id-map.ts'
 import { FIRST_INODE, HIDDEN_INODE, InodeTable, NO_PARENT, TRASH_INODE } from './inode-table.ts'
 import { Namespace, type Place } from './namespace.ts'
 import type { Refusal } from './outcome.ts'
@@ -31,13 +32,13 @@ export interface Session {
   lastActiveMs: number
   /** Replies up to this request are forgotten. */
   floor: number
-  readonly replies: Map<number, Outcome>
+  readonly replies: IdMap<number, Outcome>
   /** Being ended, in steps: nothing of it is accepted any more. */
   isEnding: boolean
   /** Files it opened that have no name yet. */
-  readonly unnamed: Set<InodeId>
+  readonly unnamed: IdMap<InodeId, true>
   /** Its chunks, by the file they were allocated for. */
-  readonly holds: Map<InodeId, Set<ChunkHandle>>
+  readonly holds: IdSets<InodeId, ChunkHandle>
 }
 
 export interface ServerRow {
@@ -137,8 +138,8 @@ export class MetadataState {
   readonly names = new Namespace(this.inodes)
   readonly chunks = new ChunkTable()
   readonly attributes = new Map<InodeId, Map<string, string>>()
-  readonly unnamed = new Map<InodeId, SessionId>()
-  readonly sessionTable = new Map<SessionId, Session>()
+  readonly unnamed = new IdMap<InodeId, SessionId>()
+  readonly sessionTable = new IdMap<SessionId, Session>()
   /** Ended sessions and the cluster time of their end, in the order of their ends. */
   readonly sessionsEnded = new Map<SessionId, number>()
   readonly serverTable = new Map<ServerId, ServerRow>()
@@ -146,7 +147,7 @@ export class MetadataState {
   readonly trashTable = new Map<number, TrashEntry>()
   readonly trashOf = new Map<InodeId, number>()
   /** Sessions that hold chunks of a file: what `Session.holds` says, by inode. */
-  readonly holders = new Map<InodeId, Set<SessionId>>()
+  readonly holders = new IdSets<InodeId, SessionId>()
   /** Trash that is due whatever its age, under (0, id); ids that are gone are skipped. */
   readonly trashDue = new DueHeap()
   job: Job | undefined
@@ -265,8 +266,8 @@ export class MetadataState {
     return this.chunks.members.get(handle)
   }
 
-  /** Handles of the open chunks, in no order. */
-  openChunks(): Iterable<ChunkHandle> {
+  /** Handles of the chunks that are open now, in no order. The caller owns the array. */
+  openChunks(): ChunkHandle[] {
     return this.chunks.members.keys()
   }
 
