@@ -9,7 +9,7 @@ import type { ClusterId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { Disk } from '../io/disk.ts'
 import { listCheckpoints, loadNewestCheckpoint, writeCheckpoint } from '../oplog/checkpoint-file.ts'
-import { readLog } from '../oplog/log-reader.ts'
+import { visitLog } from '../oplog/log-reader.ts'
 import { apply } from './metadata/apply.ts'
 import { encodeCheckpoint, loadCheckpointSections } from './metadata/checkpoint.ts'
 import { MetadataState } from './metadata/state.ts'
@@ -54,12 +54,11 @@ export async function replay(
   throughIndex: number,
 ): Promise<number> {
   const fromIndex = state.lastIndex + 1
-  for await (const records of readLog({ disk, directory: logDirectory, clusterId, fromIndex, throughIndex })) {
-    for (const { index, term, kind, version, payload } of records) {
-      const { time, op } = decodeOperation(kind, version, payload)
-      apply(state, op, time, index, term)
-    }
-  }
+  await visitLog({ disk, directory: logDirectory, clusterId, fromIndex, throughIndex }, (record) => {
+    const { kind, version, bytes, payloadStart, payloadEnd, index, term } = record
+    const { time, op } = decodeOperation(kind, version, bytes, payloadStart, payloadEnd)
+    apply(state, op, time, index, term)
+  })
   return state.lastIndex + 1 - fromIndex
 }
 

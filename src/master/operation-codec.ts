@@ -12,12 +12,12 @@
 //   optional    nil when absent
 //
 // Fields are only ever added at the end, with a higher encoding version; a reader of an older version gives the missing
-// ones their old meaning. This file and operation-fields.ts alone read or write these bytes. Whatever does not have the shape is BAD_FORMAT:
-// a record is only read after its checksum held.
+// ones their old meaning. This file and operation-fields.ts alone read or write these bytes. Whatever does not have the
+// shape is BAD_FORMAT: a record is only read after its checksum held.
 
 import { DfsError } from '../base/errors.ts'
 import type { ChunkHandle, ClusterId, DirectoryId, InodeId, ServerId, SessionId } from '../base/ids.ts'
-import { pack, unpack } from '../base/msgpack.ts'
+import { pack } from '../base/msgpack.ts'
 import { Fields } from './operation-fields.ts'
 import type {
   Extent,
@@ -63,30 +63,32 @@ function checkNumbers(kind: OperationKind, fields: readonly unknown[]): void {
 }
 
 /**
- * Decodes the payload of a record. Nothing in the result refers to `payload`.
+ * Decodes the payload of a record: bytes `from` .. `to` - 1 of `bytes`. Nothing in the result refers to them.
  *
  * Throws BAD_FORMAT for an unknown kind or version, or another shape.
  */
-export function decodeOperation(kind: number, version: number, payload: Uint8Array): LoggedOperation {
+export function decodeOperation(
+  kind: number,
+  version: number,
+  bytes: Buffer,
+  from = 0,
+  to = bytes.length,
+): LoggedOperation {
   const name = kindOf(kind)
   if (name === undefined) throw new DfsError('BAD_FORMAT', `operation kind ${kind} is not known here`, { kind })
   const known = operationTable[name].version
   if (version < 1 || version > known) {
     throw new DfsError('BAD_FORMAT', `${name}: encoding version ${version}, known up to ${known}`, { kind, version })
   }
-  let fields: unknown
-  try {
-    fields = unpack(payload)
-  } catch (cause) {
-    throw new DfsError('BAD_FORMAT', `${name}: a payload that is not msgpack`, { kind }, cause)
-  }
-  if (!Array.isArray(fields)) throw new DfsError('BAD_FORMAT', `${name}: a payload that is not an array`, { kind })
-  const reader = new Fields(name, version, fields)
+  reader.begin(name, version, bytes, from, to)
   const time = { clusterMs: reader.whole(), wallMs: reader.whole() }
   const op = codecs[name].read(reader)
   reader.end()
   return { time, op }
 }
+
+/** Decoding is synchronous: one serves all. */
+const reader = new Fields()
 
 /** The kind with this number; undefined for none. */
 export function kindOf(number: number): OperationKind | undefined {
@@ -159,7 +161,7 @@ const codecs: { readonly [K in OperationKind]: Codec<K> } = {
       kind: 'registerServer',
       server: from.whole() as ServerId | 0,
       identity: from.whole(),
-      directories: from.wholes(1) as readonly DirectoryId[],
+      directories: from.wholes() as DirectoryId[],
       address: from.text(),
       zone: from.text(),
       rack: from.text(),

@@ -1,8 +1,13 @@
-// The fields of an operation as they are read from the log: one after the other, each checked. Whatever does not have the
-// shape is BAD_FORMAT (operation-codec.ts says what the shapes are).
+// Takes the fields of a logged operation from its msgpack bytes, one after the other, each checked.
+//
+// A start reads millions of records: nothing is made that the operation does not keep, no array of fields, no view of the
+// payload. What msgpack can say and a record can't (maps, binary, extensions) is refused like any other shape.
+//
+// Source: the msgpack specification (github.com/msgpack/msgpack/blob/master/spec.md).
 
 import { DfsError } from '../base/errors.ts'
 import type { ChunkHandle, DirectoryId, InodeId, Life, ServerId, SessionId } from '../base/ids.ts'
+import { unpack } from '../base/msgpack.ts'
 import type {
   Extent,
   ExtentSwitch,
@@ -15,81 +20,93 @@ import type {
   SealClaim,
 } from './operations.ts'
 
-/** Takes the fields of a record one after the other, each checked. */
 export class Fields {
-  readonly #kind: OperationKind
-  /** The encoding version of the record. */
-  readonly version: number
-  readonly #fields: readonly unknown[]
+  #kind: OperationKind = 'advanceTime'
+  #version = 0
+  #bytes: Buffer = Buffer.alloc(0)
+  /** Of all the memory that `#bytes` is a part of, from its byte `#base` on. */
+  #view = new DataView(this.#bytes.buffer)
+  #base = 0
   #at = 0
+  #end = 0
+  #fieldCount = 0
+  #fieldsTaken = 0
+  /** Owners and groups, which are few: the last one of each hash. */
+  readonly #names: (string | undefined)[] = new Array(NAMES).fill(undefined)
 
-  constructor(kind: OperationKind, version: number, fields: readonly unknown[]) {
-    this.#kind = kind
-    this.version = version
-    this.#fields = fields
+  /** The encoding version of the record. */
+  get version(): number {
+    return this.#version
   }
 
+  /**
+   * Begins with the record in bytes `from` .. `to` - 1 of `bytes`, which must not change until its end.
+   * @throws BAD_FORMAT when it is not an array
+   */
+  begin(kind: OperationKind, version: number, bytes: Buffer, from: number, to: number): void {
+    this.#kind = kind
+    this.#version = version
+    if (bytes.buffer !== this.#view.buffer) this.#view = new DataView(bytes.buffer)
+    this.#bytes = bytes
+    this.#base = bytes.byteOffset
+    this.#at = from
+    this.#end = to
+    this.#fieldsTaken = 0
+    this.#fieldCount = this.#arrayLength()
+  }
+
+  /** @throws BAD_FORMAT when anything is left */
   end(): void {
-    if (this.#at !== this.#fields.length) this.fail('another number of fields')
+    if (this.#fieldsTaken !== this.#fieldCount) this.fail('another number of fields')
+    if (this.#at !== this.#end) this.fail(`${this.#end - this.#at} bytes over`)
   }
 
   fail(what: string): never {
-    const message = `${this.#kind}: field ${this.#at} of ${this.#fields.length}: ${what}`
-    throw new DfsError('BAD_FORMAT', message, { kind: this.#kind, field: this.#at })
+    const message = `${this.#kind}: field ${this.#fieldsTaken} of ${this.#fieldCount}: ${what}`
+    throw new DfsError('BAD_FORMAT', message, { kind: this.#kind, field: this.#fieldsTaken })
   }
 
   /** A whole number, 0 .. 2^53 - 1. */
   whole(): number {
-    const value = this.#fields[this.#at++]
-    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) this.fail('no whole number')
-    return value
+    this.#fieldsTaken++
+    return this.#whole()
   }
 
   /** A whole number of either sign, up to 2^53 - 1. */
   signed(): number {
-    const value = this.#fields[this.#at++]
-    if (typeof value !== 'number' || !Number.isSafeInteger(value)) this.fail('no whole number')
-    return value
+    this.#fieldsTaken++
+    return this.#signed()
   }
 
   text(): string {
-    const value = this.#fields[this.#at++]
-    if (typeof value !== 'string') this.fail('no text')
-    return value
+    this.#fieldsTaken++
+    return this.#text()
   }
 
   truth(): boolean {
-    const value = this.#fields[this.#at++]
-    if (typeof value !== 'boolean') this.fail('no truth value')
-    return value
+    this.#fieldsTaken++
+    const head = this.#byte()
+    if (head !== TRUE && head !== FALSE) this.fail('no truth value')
+    return head === TRUE
   }
 
-  list(): readonly unknown[] {
-    const value = this.#fields[this.#at++]
-    if (!Array.isArray(value)) this.fail('no array')
-    return value
+  /** A flat list of whole numbers. */
+  wholes(): number[] {
+    const values: number[] = []
+    for (let left = this.#list(1); left > 0; left--) values.push(this.#whole())
+    return values
   }
 
-  /** A flat list of whole numbers, whose count `width` divides. */
-  wholes(width: number): readonly number[] {
-    const values = this.list()
-    if (values.length % width !== 0) this.fail(`not a multiple of ${width} numbers`)
-    for (const value of values) {
-      if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) this.fail('no whole number')
-    }
-    return values as readonly number[]
-  }
-
-  texts(): readonly string[] {
-    const values = this.list()
-    for (const value of values) if (typeof value !== 'string') this.fail('no text')
-    return values as readonly string[]
+  texts(): string[] {
+    const values: string[] = []
+    for (let left = this.#list(1); left > 0; left--) values.push(this.#text())
+    return values
   }
 
   /** Whether the next field is there; an absent one is passed. */
   has(): boolean {
-    const value = this.#fields[this.#at]
-    if (value !== null && value !== undefined) return true
+    if (this.#fieldsTaken < this.#fieldCount && this.#bytes[this.#at] !== NIL) return true
+    this.#fieldsTaken++
     this.#at++
     return false
   }
@@ -104,7 +121,7 @@ export class Fields {
   }
 
   inode(): NewInode {
-    return { mode: this.whole(), owner: this.text(), group: this.text(), goal: this.whole() }
+    return { mode: this.whole(), owner: this.#name(), group: this.#name(), goal: this.whole() }
   }
 
   publish(): Publish {
@@ -112,47 +129,41 @@ export class Fields {
   }
 
   extents(): Extent[] {
-    const values = this.wholes(3)
     const extents: Extent[] = []
-    for (let i = 0; i < values.length; i += 3) {
-      extents.push({ handle: values[i] as ChunkHandle, offset: values[i + 1]!, length: values[i + 2]! })
+    for (let left = this.#list(3); left > 0; left -= 3) {
+      extents.push({ handle: this.#whole() as ChunkHandle, offset: this.#whole(), length: this.#whole() })
     }
     return extents
   }
 
   seals(): SealClaim[] {
-    const values = this.wholes(3)
     const seals: SealClaim[] = []
-    for (let i = 0; i < values.length; i += 3) {
-      seals.push({ handle: values[i] as ChunkHandle, length: values[i + 1]!, digest: values[i + 2]! })
+    for (let left = this.#list(3); left > 0; left -= 3) {
+      seals.push({ handle: this.#whole() as ChunkHandle, length: this.#whole(), digest: this.#whole() })
     }
     return seals
   }
 
   members(): Member[] {
-    const values = this.wholes(3)
     const members: Member[] = []
-    for (let i = 0; i < values.length; i += 3) {
-      members.push({
-        server: values[i] as ServerId,
-        directory: values[i + 1] as DirectoryId,
-        life: values[i + 2] as Life,
-      })
+    for (let left = this.#list(3); left > 0; left -= 3) {
+      const server = this.#whole() as ServerId
+      members.push({ server, directory: this.#whole() as DirectoryId, life: this.#whole() as Life })
     }
     return members
   }
 
   goals(): GoalChange[] {
-    const values = this.wholes(3)
     const goals: GoalChange[] = []
-    for (let i = 0; i < values.length; i += 3) {
-      goals.push({ handle: values[i] as ChunkHandle, from: values[i + 1]!, to: values[i + 2]! })
+    for (let left = this.#list(3); left > 0; left -= 3) {
+      goals.push({ handle: this.#whole() as ChunkHandle, from: this.#whole(), to: this.#whole() })
     }
     return goals
   }
 
   switches(): ExtentSwitch[] {
-    const heads = this.wholes(4)
+    const heads: number[] = []
+    for (let left = this.#list(4); left > 0; left--) heads.push(this.#whole())
     const extents = this.extents()
     const switches: ExtentSwitch[] = []
     let at = 0
@@ -169,15 +180,166 @@ export class Fields {
 
   /** Pairs of a name and a value or nil, flat. */
   attributes(): (readonly [string, string | null])[] {
-    const values = this.list()
-    if (values.length % 2 !== 0) this.fail('a name without a value')
     const pairs: (readonly [string, string | null])[] = []
-    for (let i = 0; i < values.length; i += 2) {
-      const name = values[i]
-      const value = values[i + 1]
-      if (typeof name !== 'string' || (typeof value !== 'string' && value !== null)) this.fail('no text')
-      pairs.push([name, value])
+    for (let left = this.#list(2); left > 0; left -= 2) {
+      const name = this.#text()
+      const isAbsent = this.#at < this.#end && this.#bytes[this.#at] === NIL
+      if (isAbsent) this.#at++
+      pairs.push([name, isAbsent ? null : this.#text()])
     }
     return pairs
   }
+
+  // The values of msgpack.
+
+  /** The number of values in the array that comes as the next field: a multiple of `width`. */
+  #list(width: number): number {
+    this.#fieldsTaken++
+    const count = this.#arrayLength()
+    if (count % width !== 0) this.fail(`not a multiple of ${width} values`)
+    return count
+  }
+
+  #arrayLength(): number {
+    const head = this.#byte()
+    if (head >= 0x90 && head <= 0x9f) return head & 15
+    if (head === 0xdc) return this.#unsigned(2)
+    if (head === 0xdd) return this.#unsigned(4)
+    return this.fail('no array')
+  }
+
+  #whole(): number {
+    const head = this.#byte()
+    if (head < 0x80) return head
+    if (head === 0xcd) return this.#unsigned(2)
+    if (head === 0xce) return this.#unsigned(4)
+    if (head === 0xcb) {
+      const value = this.#view.getFloat64(this.#base + this.#take(8))
+      if (Number.isSafeInteger(value) && value >= 0) return value
+      return this.fail('no whole number')
+    }
+    this.#at--
+    const value = this.#signed()
+    return value < 0 ? this.fail('no whole number') : value
+  }
+
+  #signed(): number {
+    const value = this.#number(this.#byte())
+    return Number.isSafeInteger(value) ? value : this.fail('no whole number')
+  }
+
+  #number(head: number): number {
+    if (head < 0x80) return head
+    if (head >= 0xe0) return head - 0x100
+    switch (head) {
+      case 0xca:
+        return this.#view.getFloat32(this.#base + this.#take(4))
+      case 0xcb:
+        return this.#view.getFloat64(this.#base + this.#take(8))
+      case 0xcc:
+        return this.#unsigned(1)
+      case 0xcd:
+        return this.#unsigned(2)
+      case 0xce:
+        return this.#unsigned(4)
+      case 0xcf:
+        return this.#unsigned(4) * 2 ** 32 + this.#unsigned(4)
+      case 0xd0:
+        return (this.#unsigned(1) << 24) >> 24
+      case 0xd1:
+        return (this.#unsigned(2) << 16) >> 16
+      case 0xd2:
+        return this.#unsigned(4) | 0
+      case 0xd3:
+        return (this.#unsigned(4) | 0) * 2 ** 32 + this.#unsigned(4)
+      default:
+        return this.fail('no number')
+    }
+  }
+
+  #text(): string {
+    const start = this.#at
+    const end = this.#textEnd()
+    const bytes = this.#bytes
+    for (let at = this.#at; at < end; at++) {
+      if (bytes[at]! < 0x80) continue
+      // Beyond ASCII by the decoder that requests go through, so that replay sees the very text that was applied.
+      this.#at = end
+      return unpack(bytes.subarray(start, end)) as string
+    }
+    const text = bytes.toString('latin1', this.#at, end)
+    this.#at = end
+    return text
+  }
+
+  /** A text that is nearly always one of few. */
+  #name(): string {
+    this.#fieldsTaken++
+    const start = this.#at
+    const end = this.#textEnd()
+    const bytes = this.#bytes
+    let hash = 0
+    for (let at = this.#at; at < end; at++) hash = (Math.imul(hash, 31) + bytes[at]!) | 0
+    const known = this.#names[hash & (NAMES - 1)]
+    if (known !== undefined && this.#isNext(known, end)) {
+      this.#at = end
+      return known
+    }
+    this.#at = start
+    const name = this.#text()
+    if (name.length <= NAME_KEPT_MAX) this.#names[hash & (NAMES - 1)] = name
+    return name
+  }
+
+  /** Whether the bytes up to `end` are this text: never for one beyond ASCII. */
+  #isNext(text: string, end: number): boolean {
+    const start = this.#at
+    if (end - start !== text.length) return false
+    for (let i = 0; i < text.length; i++) {
+      const byte = this.#bytes[start + i]!
+      if (byte >= 0x80 || byte !== text.charCodeAt(i)) return false
+    }
+    return true
+  }
+
+  /** Passes the head of a text. @returns where the text ends */
+  #textEnd(): number {
+    const head = this.#byte()
+    let bytes: number
+    if (head >= 0xa0 && head <= 0xbf) bytes = head & 31
+    else if (head === 0xd9) bytes = this.#unsigned(1)
+    else if (head === 0xda) bytes = this.#unsigned(2)
+    else if (head === 0xdb) bytes = this.#unsigned(4)
+    else return this.fail('no text')
+    if (bytes > this.#end - this.#at) this.fail('a text that is cut short')
+    return this.#at + bytes
+  }
+
+  #byte(): number {
+    if (this.#at >= this.#end) this.fail('the bytes end')
+    return this.#bytes[this.#at++]!
+  }
+
+  #unsigned(count: 1 | 2 | 4): number {
+    const at = this.#take(count)
+    const bytes = this.#bytes
+    if (count === 1) return bytes[at]!
+    if (count === 2) return bytes[at]! * 2 ** 8 + bytes[at + 1]!
+    return bytes[at]! * 2 ** 24 + (bytes[at + 1]! << 16) + (bytes[at + 2]! << 8) + bytes[at + 3]!
+  }
+
+  /** Passes so many bytes. @returns where they begin */
+  #take(count: number): number {
+    const at = this.#at
+    if (count > this.#end - at) this.fail('the bytes end')
+    this.#at = at + count
+    return at
+  }
 }
+
+const NIL = 0xc0
+const FALSE = 0xc2
+const TRUE = 0xc3
+/** Texts remembered, a power of two, and how long one may be. */
+const NAMES = 64
+const NAME_KEPT_MAX = 64

@@ -288,20 +288,46 @@ export function impossibleRecords(batch: Buffer, header: BatchHeader, previousTe
 /** The records of a batch in which nothing is impossible. Payloads are views of `batch`. */
 export function decodeRecords(batch: Buffer, header: BatchHeader): LogRecord[] {
   const records: LogRecord[] = []
-  let at = BATCH_HEADER_BYTES
-  for (let count = 0; count < header.recordCount; count++) {
-    const next = at + RECORD_HEADER_BYTES + getField(batch, at, recordFields.payloadBytes)
-    records.push({
-      index: getField(batch, at, recordFields.index),
-      term: getField(batch, at, recordFields.term),
-      kind: getField(batch, at, recordFields.kind),
-      version: getField(batch, at, recordFields.version),
-      flags: getField(batch, at, recordFields.flags),
-      payload: batch.subarray(at + RECORD_HEADER_BYTES, next),
-    })
-    at = next
+  for (const cursor = new RecordCursor(batch, header); cursor.next(); ) {
+    const { index, term, kind, version, flags, payloadStart, payloadEnd } = cursor
+    records.push({ index, term, kind, version, flags, payload: batch.subarray(payloadStart, payloadEnd) })
   }
   return records
+}
+
+/** Goes through the records of a batch in which nothing is impossible, without an object or a view for each. */
+export class RecordCursor {
+  /** The batch with its header, in which the payload lies. */
+  readonly bytes: Buffer
+  index = 0
+  term = 0
+  kind = 0
+  version = 0
+  flags = 0
+  /** The payload is bytes `payloadStart` .. `payloadEnd` - 1 of `bytes`. */
+  payloadStart = 0
+  payloadEnd = BATCH_HEADER_BYTES
+  #left: number
+
+  constructor(bytes: Buffer, header: BatchHeader) {
+    this.bytes = bytes
+    this.#left = header.recordCount
+  }
+
+  /** Goes to the next record, at first to the first. @returns whether there is one */
+  next(): boolean {
+    if (this.#left === 0) return false
+    this.#left--
+    const at = this.payloadEnd
+    this.index = getField(this.bytes, at, recordFields.index)
+    this.term = getField(this.bytes, at, recordFields.term)
+    this.kind = getField(this.bytes, at, recordFields.kind)
+    this.version = getField(this.bytes, at, recordFields.version)
+    this.flags = getField(this.bytes, at, recordFields.flags)
+    this.payloadStart = at + RECORD_HEADER_BYTES
+    this.payloadEnd = this.payloadStart + getField(this.bytes, at, recordFields.payloadBytes)
+    return true
+  }
 }
 
 /** The least multiple of 4096 that holds `bytes`. */

@@ -134,7 +134,7 @@ function refuses(kind: OperationKind, fields: unknown[], mayPass = false): void 
 test('payloads that are no operation are BAD_FORMAT', () => {
   const { number } = operationTable.putFile
   const payload = encodeOperation(time, samples[8]!)
-  const cases: [kind: number, version: number, payload: Uint8Array][] = [
+  const cases: [kind: number, version: number, payload: Buffer][] = [
     [9999, 1, payload],
     [number, 0, payload],
     [number, 2, payload],
