@@ -53,10 +53,11 @@ export class Replicas {
     return count
   }
 
-  /** Takes what a server says of one replica. */
+  /** Takes what a server says of one replica. Throws WRONG_DISK for a directory that is not one of its own. */
   note(server: ServerView, facts: ReplicaFacts): void {
     const { state, locations } = this.#context
     const { handle, directory } = facts
+    this.#context.servers.checkOwner(server, directory)
     this.#reporting.get(server.id)?.add(handle)
     this.#context.attention.add(handle)
     if (facts.state === 'gone') {

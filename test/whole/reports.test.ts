@@ -3,9 +3,15 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import type { ChunkHandle, DirectoryId, Life, ServerId } from '../../src/base/ids.ts'
 import { Inventory } from '../../src/chunkserver/inventory.ts'
 import type { Client } from '../../src/client/client.ts'
 import { Replicas } from '../../src/master/replicas.ts'
+import { ask } from '../../src/rpc/ask.ts'
+import { connect } from '../../src/rpc/pool.ts'
+import { hello } from '../../src/wire/hello.ts'
+import type { DirectoryFacts, ReplicaFacts } from '../../src/wire/messages.ts'
+import { codeOf } from '../sim/raw-client.ts'
 import { SimCluster } from '../sim/sim-cluster.ts'
 import { SimWorld } from '../sim/world.ts'
 
@@ -170,5 +176,62 @@ test('where the network delays everybody heartbeats get rarer, and nobody is tak
     const dead = cluster.master.machine.log.lines.filter((line) => line.includes('event=server-lost'))
     assert.equal(dead, [])
   }))
+
+test('a server that speaks of the disks of others, or comes with one of them, is refused, and nobody loses by it', () =>
+  atRest(7, async (cluster, client, world) => {
+    const { io } = world.machine('rogue')
+    const dial = {
+      clock: io.clock,
+      network: io.network,
+      hello: () => hello('chunkserver', {}),
+      onBug: (error: unknown) => world.fail(error),
+    }
+    const connection = await connect(dial, cluster.master.address, 1000)
+    const [own, others] = [directoryOf(77 as DirectoryId), cluster.chunkservers[0]!.node!.status().directories[0]!]
+    const joining = { identity: 5, server: 0 as ServerId, address: 'rogue:1', http: '', zone: '', rack: '' }
+    const join = (directory: DirectoryFacts) =>
+      ask(connection, 'join', { ...joining, directories: [directory], seenLogIndex: 0, version: '', pid: 1 })
+    assert.is(await codeOf(join(others)), 'DUPLICATE_IDENTITY')
+    await join(own)
+    const [chunk] = await chunksOf(client, '/f0')
+    const directory = others.directory
+    const gone = {
+      handle: chunk!.handle as ChunkHandle,
+      version: 1,
+      directory,
+      state: 'gone' as const,
+      length: 0,
+      digest: 0,
+    }
+    const report = { sequence: 1, isFirst: true, isLast: true, replicas: [gone] }
+    assert.is(await codeOf(ask(connection, 'chunkReport', report)), 'WRONG_DISK')
+    const quiet = { streams: 0, queuedBytes: 0, replicaSum: undefined, readBytes: 0, writtenBytes: 0 }
+    const beat = (directories: DirectoryFacts[], changes: ReplicaFacts[]) =>
+      ask(connection, 'heartbeat', { sequence: 2, directories, hasDirectories: true, changes, ...quiet })
+    assert.is(await codeOf(beat([own], [gone])), 'WRONG_DISK')
+    assert.is(await codeOf(beat([own, others], [])), 'WRONG_DISK')
+    assert.equal(await goodReplicas(client, '/f0'), [3, 3])
+    await world.sleep(5000)
+    assert.equal(await goodReplicas(client, '/f0'), [3, 3])
+    assert.is(asked(cluster), 0, 'those it spoke of need not say everything again')
+    connection.close()
+  }))
+
+function directoryOf(directory: DirectoryId): DirectoryFacts {
+  return {
+    directory,
+    life: 1 as Life,
+    path: '/d',
+    state: 'ok',
+    capacityBytes: 2 ** 40,
+    usedBytes: 0,
+    freeBytes: 2 ** 40,
+    chunks: 0,
+    scrubPermille: 0,
+    scrubAgeMs: undefined,
+    device: '',
+    slowMs: 0,
+  }
+}
 
 test.run()

@@ -7,6 +7,7 @@
 //   - a directory (disk) belongs to one server; its life is the one of the last join
 //   - what a message with a lower sequence than the last one says is ignored
 
+import { DfsError } from '../../base/errors.ts'
 import type { DirectoryId, Life, ServerId } from '../../base/ids.ts'
 import { MINUTE_MS, SECOND_MS } from '../../base/units.ts'
 import type { DirectoryFacts } from '../../wire/messages.ts'
@@ -194,7 +195,6 @@ export class Servers {
     this.#heardMs = nowMs
     if (++this.#beatsSeen >= this.#servers.size) this.#lookAtDelays()
     server.recentPlacements = 0
-    for (const directory of directories) this.#directories.set(directory.directory, server.id)
     if (directories.some(({ slowMs }) => slowMs > 0)) this.slowDisks.judge(this.#connected(), nowMs)
   }
 
@@ -226,6 +226,15 @@ export class Servers {
   serverOfDirectory(directory: DirectoryId): ServerView | undefined {
     const id = this.#directories.get(directory)
     return id === undefined ? undefined : this.#servers.get(id)
+  }
+
+  /** Throws WRONG_DISK unless the directory is one of the server's: what it says of others' disks is worth nothing. */
+  checkOwner(server: ServerView, directory: DirectoryId): void {
+    const owner = this.#directories.get(directory)
+    if (owner === server.id) return
+    const whose = owner === undefined ? 'nobody has joined with' : `cs-${owner} has joined with`
+    const message = `cs-${server.id} speaks of data directory ${directory}, which ${whose}`
+    throw new DfsError('WRONG_DISK', message, { server: server.id, directory })
   }
 
   /** The life a directory is in now; undefined when its server has not joined. */

@@ -14,6 +14,7 @@ export function chunkserverHandlers(replicas: Replicas, repairer: Repairer) {
   return {
     join: async (context, request, asker) => {
       await refuseDuplicate(context, request)
+      refuseOthersDisks(context, request)
       // Before anything is logged for this join: a record more must not make a shorter log look long enough.
       const logIndex = context.state.lastIndex
       const id = await register(context, request)
@@ -34,6 +35,7 @@ export function chunkserverHandlers(replicas: Replicas, repairer: Repairer) {
     heartbeat(context, request, asker) {
       const { sequence, directories, hasDirectories, streams, queuedBytes, changes, replicaSum } = request
       const server = serverOf(context, asker)
+      for (const { directory } of directories) context.servers.checkOwner(server, directory)
       server.readBytes += request.readBytes
       server.writtenBytes += request.writtenBytes
       context.servers.beat(
@@ -101,6 +103,19 @@ async function refuseDuplicate(context: MasterContext, request: RequestOf<'join'
     `${request.address} shows the identity of cs-${existing.id}, which is live at ${existing.address}`,
     { server: existing.id, address: existing.address },
   )
+}
+
+/** A directory has one server: two that show the same one have a copied disk between them. */
+function refuseOthersDisks({ servers }: MasterContext, request: RequestOf<'join'>): void {
+  for (const { directory, path } of request.directories) {
+    const owner = servers.serverOfDirectory(directory)
+    if (owner === undefined || owner.identity === request.identity || owner.connection === undefined) continue
+    throw new DfsError(
+      'DUPLICATE_IDENTITY',
+      `${path} at ${request.address} is data directory ${directory}, which cs-${owner.id}, live at ${owner.address}, has`,
+      { server: owner.id, address: owner.address, directory },
+    )
+  }
 }
 
 function isSameProcess(server: ServerView, request: RequestOf<'join'>): boolean {
