@@ -36,7 +36,7 @@ export interface MasterContext {
   readonly safeMode: { readonly isOn: boolean; readonly reason: string; readonly leftMs: number }
   /** What the operator said of safe mode since this master started; `auto`: nothing. */
   readonly manualSafeMode: { wish: 'auto' | 'on' | 'off' }
-  /** When each session was last heard of, monotonic ms. */
+  /** When each session that the log knows was last heard of, monotonic ms. */
   readonly sessionsSeen: Map<SessionId, number>
   /** When each open chunk was begun or found at the start, monotonic ms. */
   readonly openedMs: Map<ChunkHandle, number>
@@ -112,8 +112,9 @@ export async function change(context: MasterContext, operation: Operation): Prom
   return outcome.reply
 }
 
-export function touchSession(context: MasterContext, session: SessionId): void {
-  context.sessionsSeen.set(session, context.clock.nowMs())
+/** A sign of life. One that the log doesn't know has nothing that could end, and whoever likes can name a million of them. */
+export function touchSession({ sessionsSeen, state, clock }: MasterContext, session: SessionId): void {
+  if (state.sessionKnown(session)) sessionsSeen.set(session, clock.nowMs())
 }
 
 /** The number at `index` of a reply that `apply` made. */

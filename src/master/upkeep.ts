@@ -151,7 +151,7 @@ export class Upkeep {
       })
       this.#watch(ended, 'ending a silent session')
     }
-    // Sessions that only asked and never changed anything leave no record; their memory goes all the same.
+    // Those whose end took several records are no longer listed above.
     for (const [session, seenMs] of sessionsSeen) {
       if (nowMs - seenMs >= SESSION_SILENCE_MS && !state.sessionKnown(session)) sessionsSeen.delete(session)
     }

@@ -3,6 +3,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { isDfsError } from '../../src/base/errors.ts'
+import type { SessionId } from '../../src/base/ids.ts'
 import { MiB } from '../../src/base/units.ts'
 import { codeOf, RawClient } from '../sim/raw-client.ts'
 import { SimMaster } from '../sim/sim-master.ts'
@@ -227,6 +228,17 @@ test('a writer without chunkservers is told how many are missing and why', () =>
       assert.ok(isDfsError(error, 'NO_SERVERS'))
       assert.match(error.message, 'needs 2 chunkservers, 0 can take it; none has joined')
     }
+  }))
+
+test('sessions that nobody opened by a change take no memory, however many are named', () =>
+  world(14, async (simulated, master, client) => {
+    await master.start()
+    await mkdir(client, '/a')
+    for (let count = 0; count < 500; count++) {
+      await client.ask('renewSession', { session: (1 + simulated.random.below(2 ** 47)) as SessionId })
+    }
+    const { document } = await client.ask('top', {})
+    assert.ok((document as { sessions: number }).sessions <= 1)
   }))
 
 test.run()
