@@ -66,7 +66,7 @@ export class Replicas {
     }
     if (state.reserved?.handle === handle) {
       // Being gathered: nothing names it yet, so nobody reads it; where it is has to be known if it is given up.
-      locations.set(handle, directory, 'different')
+      locations.set(handle, directory, 'different', conditionOf(facts.state))
       return
     }
     const verdict = judgeReplica(handle, state, this.mayDelete)

@@ -351,4 +351,22 @@ test('the master and its servers die at any moment of a compaction: nothing is l
   assert.ok(interrupted.master > 1 && interrupted.server > 1, `interrupted: ${JSON.stringify(interrupted)}`)
 })
 
+test('a server that gathers more slowly than the others makes nobody say everything again', async () => {
+  const world = new SimWorld(71)
+  await world.run(async () => {
+    const filled = await fill(world, 3)
+    const { cluster, client } = filled
+    await world.sleep(15_000)
+    cluster.chunkservers[0]!.machine.disk.options.bytesPerMs = 20
+    await compacted(world, client)
+    const { lines } = cluster.master.machine.log
+    assert.equal(
+      lines.filter((line) => line.includes('event=replicas-differ')),
+      [],
+    )
+    await readAll(filled)
+    client.close()
+  })
+})
+
 test.run()
