@@ -69,7 +69,8 @@ export class Replicas {
       locations.set(handle, directory, 'different', conditionOf(facts.state))
       return
     }
-    const verdict = judgeReplica(handle, state, this.mayDelete)
+    // Whether orders may go out is a question to all servers, and a report names a million replicas.
+    const verdict = state.hasChunk(handle) ? 'keep' : judgeReplica(handle, state, this.mayDelete)
     if (verdict === 'delete') this.#order(server.id, orderOf('delete', facts))
     if (verdict === 'quarantine') this.#quarantine(server, facts)
     const chunk = state.chunk(handle)
