@@ -15,21 +15,25 @@ export interface ScrubPosition {
   /** Wall time at which the last pass began, and at which one was last finished; 0: never. */
   readonly startedWallMs: number
   readonly finishedWallMs: number
+  /** Somebody asked for the pass under way, or the next one: it has no budget. */
+  readonly isAsked: boolean
 }
 
-export const NO_POSITION: ScrubPosition = { cursor: 0, startedWallMs: 0, finishedWallMs: 0 }
+export const NO_POSITION: ScrubPosition = { cursor: 0, startedWallMs: 0, finishedWallMs: 0, isAsked: false }
 
 const NAME = 'scrub'
 const NEW_NAME = 'scrub.new'
 const BYTES = 64
 const MAGIC = Buffer.from('dfsscrub', 'latin1')
 const FORMAT_VERSION = 1
+const FLAG_ASKED = 1
 const CRC_AT = BYTES - 4
 
-export function encodePosition({ cursor, startedWallMs, finishedWallMs }: ScrubPosition): Buffer {
+export function encodePosition({ cursor, startedWallMs, finishedWallMs, isAsked }: ScrubPosition): Buffer {
   const bytes = Buffer.alloc(BYTES)
   MAGIC.copy(bytes)
   bytes.writeUInt16LE(FORMAT_VERSION, 8)
+  bytes.writeUInt16LE(isAsked ? FLAG_ASKED : 0, 10)
   bytes.writeUInt32LE(BYTES, 12)
   writeU64(bytes, cursor, 16)
   writeU64(bytes, startedWallMs, 24)
@@ -41,13 +45,14 @@ export function encodePosition({ cursor, startedWallMs, finishedWallMs }: ScrubP
 /** Undefined for bytes that are no position. */
 export function decodePosition(bytes: Buffer): ScrubPosition | undefined {
   if (bytes.length !== BYTES || !bytes.subarray(0, MAGIC.length).equals(MAGIC)) return undefined
-  if (bytes.readUInt16LE(8) !== FORMAT_VERSION || bytes.readUInt16LE(10) !== 0) return undefined
+  const flags = bytes.readUInt16LE(10)
+  if (bytes.readUInt16LE(8) !== FORMAT_VERSION || (flags & ~FLAG_ASKED) !== 0) return undefined
   if (bytes.readUInt32LE(CRC_AT) !== crc32(bytes.subarray(0, CRC_AT))) return undefined
   const cursor = readU64(bytes, 16)
   const startedWallMs = readU64(bytes, 24)
   const finishedWallMs = readU64(bytes, 32)
   if (cursor === undefined || startedWallMs === undefined || finishedWallMs === undefined) return undefined
-  return { cursor: cursor as ChunkHandle | 0, startedWallMs, finishedWallMs }
+  return { cursor: cursor as ChunkHandle | 0, startedWallMs, finishedWallMs, isAsked: flags === FLAG_ASKED }
 }
 
 /** What `directory` remembers; NO_POSITION when nothing that can be read. Throws DISK_FAILED. */

@@ -5,6 +5,7 @@
 //
 // Invariants:
 //   - of a growing replica, length and checksums are taken in one step and nothing beyond is read (reader.ts)
+//   - a pass that was asked for is remembered when it begins, and is one that was asked for after a restart too
 //   - what was passed is remembered at most SAVE_MS late: a restart repeats a little, and skips nothing
 //   - at most one buffer of a piece a directory
 
@@ -135,6 +136,7 @@ class DirectoryScrub {
     const { clock, bytesPerSecond } = this.#options
     this.#position = await this.#load()
     this.#savedMs = clock.nowMs()
+    if (this.#position.isAsked) this.#isAsked = true
     this.#show(0)
     while (!this.#isOver) {
       const isUnderWay = this.#position.cursor !== 0
@@ -168,6 +170,11 @@ class DirectoryScrub {
       this.#position = { ...this.#position, cursor: 0, startedWallMs: this.#wallMs() }
     }
     this.#beginsAnew = false
+    if (this.#isAsked && !this.#position.isAsked) {
+      this.#position = { ...this.#position, isAsked: true }
+      this.#isDirty = true
+      await this.#save()
+    }
     const handles = handlesIn(store, this.#directory)
     this.#show(permilleOf(handles.filter((handle) => handle <= this.#position.cursor).length, handles.length))
     const damagedBefore = this.#counters.scrubDamaged
@@ -182,7 +189,7 @@ class DirectoryScrub {
       if (clock.nowMs() - this.#savedMs >= SAVE_MS) await this.#save()
     }
     if (this.#isOver) return
-    this.#position = { ...this.#position, cursor: 0, finishedWallMs: this.#wallMs() }
+    this.#position = { ...this.#position, cursor: 0, finishedWallMs: this.#wallMs(), isAsked: false }
     this.#isDirty = true
     this.#show(0)
     this.#counters.scrubPasses++

@@ -44,10 +44,17 @@ test('a pass is due some time after the last began, and at once when the clock j
 })
 
 test('a position survives its bytes, and no damaged byte passes for one', () => {
-  const position = { cursor: handleOf(77), startedWallMs: 1_700_000_000_123, finishedWallMs: 1_699_000_000_000 }
+  const position = {
+    cursor: handleOf(77),
+    startedWallMs: 1_700_000_000_123,
+    finishedWallMs: 1_699_000_000_000,
+    isAsked: false,
+  }
   const bytes = encodePosition(position)
   assert.is(bytes.length, 64)
   assert.equal(decodePosition(bytes), position)
+  const asked = { ...position, isAsked: true }
+  assert.equal(decodePosition(encodePosition(asked)), asked)
   for (let i = 0; i < bytes.length; i++) {
     const damaged = Buffer.from(bytes)
     damaged[i]! ^= 1
@@ -61,8 +68,8 @@ test('a power cut while a position is saved leaves the old one or the new one', 
     const world = new SimWorld(seed)
     await world.run(async () => {
       const machine = world.machine('cs')
-      const first = { cursor: handleOf(1), startedWallMs: 1, finishedWallMs: 0 }
-      const second = { cursor: handleOf(2), startedWallMs: 1, finishedWallMs: 0 }
+      const first = { cursor: handleOf(1), startedWallMs: 1, finishedWallMs: 0, isAsked: false }
+      const second = { cursor: handleOf(2), startedWallMs: 1, finishedWallMs: 0, isAsked: true }
       await machine.io.disk.makeDirectory('/d0')
       await machine.io.disk.syncDirectory('/')
       await savePosition(machine.io.disk, '/d0', first)
@@ -191,6 +198,39 @@ test('after a restart it goes on where it was, and an asked pass begins anew', a
     assert.ok(second.counters.scrubbedChunks >= scrubbedChunks + 10)
     await second.close()
     await again.close()
+  })
+})
+
+test('a pass that was asked for is ended after a power loss, without a budget, and then forgotten', async () => {
+  const world = new SimWorld(5)
+  await world.run(async () => {
+    const machine = world.machine('cs')
+    const opened = await filled(machine.io, 40, MiB)
+    // Without a budget a scrubber works only when it is asked.
+    const first = scrubberOf(machine.io, opened, 0)
+    first.start()
+    await world.sleep(1000)
+    assert.is(first.counters.scrubbedChunks, 0)
+    first.scrubNow()
+    await world.until('it is under way', () => first.counters.scrubbedChunks >= 5)
+    assert.is(first.counters.scrubPasses, 0)
+
+    machine.crash({ power: true })
+    const again = await openStore(machine.restart())
+    const second = scrubberOf(machine.io, again, 0)
+    second.start()
+    await world.until('the pass ends', () => second.counters.scrubPasses === 1)
+    await second.close()
+    await again.close()
+
+    machine.crash({ power: true })
+    const last = await openStore(machine.restart())
+    const third = scrubberOf(machine.io, last, 0)
+    third.start()
+    await world.sleep(20_000)
+    assert.is(third.counters.scrubbedChunks, 0, 'once is enough')
+    await third.close()
+    await last.close()
   })
 })
 
