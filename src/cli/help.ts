@@ -13,12 +13,15 @@ export interface HelpPage {
 
 export async function helpOfVerb(page: HelpPage, own: Options, common: Options): Promise<string> {
   const names = Object.keys(own)
+  const twins = Object.keys({ ...own, ...common }).filter((name) => !{ ...own, ...common }[name]?.flagOnly)
+  const typed = names.filter((name) => own[name]?.flagOnly)
+  const but = typed.length === 0 ? '' : ` but ${typed.map((name) => `--${name}`).join(' and ')}, which must be typed,`
   const made = yargsPage({ ...own, ...common })
     .usage(`${page.command} ${page.usage}\n\n${page.describe}`)
     .group(names, 'Options:')
     .group([...Object.keys(common), 'help'], 'Common options:')
     .epilogue(
-      `Every option has an environment twin (${environmentName(page.prefix, names[0] ?? 'json')} for --${names[0] ?? 'json'}) and may stand in the file of --config.`,
+      `Every option${but} has an environment twin (${environmentName(page.prefix, twins[0] ?? 'json')} for --${twins[0] ?? 'json'}) and may stand in the file of --config.`,
     )
   for (const [command, means] of page.examples) made.example(command, means)
   return made.getHelp()

@@ -1,7 +1,8 @@
 // Options: what a verb declares, and how flags, environment and file become checked values.
 //
 // Invariants:
-//   - a flag beats its environment twin, which beats the file of --config, which beats the default
+//   - a flag beats its environment twin, which beats the file of --config, which beats the default; an option whose being
+//     given changes the cluster for good (`flagOnly`) is taken from a flag alone
 //   - only declared options are read from the environment: DFS_PORT of some container runtime is not ours
 //   - whatever the source, the same text gives the same value or the same refusal
 
@@ -14,6 +15,8 @@ interface Common {
   readonly alias?: string
   /** Wrong usage when no source gives it. */
   readonly required?: true
+  /** Giving it does something that lasts, so it counts only where it is typed: environment and file are for what is so each time. */
+  readonly flagOnly?: true
 }
 
 /** `list` splits at commas and may be repeated; `size` gives bytes, `duration` milliseconds. */
@@ -87,10 +90,12 @@ function resolve(name: string, option: Option, sources: Sources): unknown {
   const flag = sources.flags[name]
   if (flag !== undefined) return parse(option, flag, `--${name}`)
   const twin = environmentName(sources.prefix, name)
-  const text = sources.environment[twin]
-  if (text !== undefined && text !== '') return parse(option, text, twin)
-  const field = sources.file[name] ?? sources.file[camelCase(name)]
-  if (field !== undefined && field !== null) return parse(option, field, `${name} of the --config file`)
+  if (!option.flagOnly) {
+    const text = sources.environment[twin]
+    if (text !== undefined && text !== '') return parse(option, text, twin)
+    const field = sources.file[name] ?? sources.file[camelCase(name)]
+    if (field !== undefined && field !== null) return parse(option, field, `${name} of the --config file`)
+  }
   if (option.required) throw new UsageError(`--${name} is missing (or set ${twin}): ${option.describe}`)
   if (option.kind === 'flag') return false
   if (option.default !== undefined) return parse(option, option.default, `--${name}`)

@@ -514,14 +514,15 @@ export class Client {
   }
 
   /**
-   * What repair and rebalancing may take, after the changes that are given. They hold until the master restarts.
+   * What repair and rebalancing may take, after the changes that are given; these last. `reset` names those that go back to
+   * what masters are started with. Errors: READ_ONLY.
    */
   copyLimits(
     changes: Partial<RequestOf<'copyLimits'>> = {},
     options: CallOptions = {},
   ): Promise<ReplyOf<'copyLimits'>> {
-    const { repairBytesPerSecond, balanceBytesPerSecond, copiesPerServer, isBalancing } = changes
-    const request = { repairBytesPerSecond, balanceBytesPerSecond, copiesPerServer, isBalancing }
+    const { repairBytesPerSecond, balanceBytesPerSecond, copiesPerServer, isBalancing, reset = [] } = changes
+    const request = { repairBytesPerSecond, balanceBytesPerSecond, copiesPerServer, isBalancing, reset }
     return this.#ask('copyLimits', request, options)
   }
 

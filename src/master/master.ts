@@ -132,7 +132,7 @@ export class Master {
       random: new Random(entropy.below(Number.MAX_SAFE_INTEGER)),
       logger,
       settings,
-      limits: copyLimits(settings),
+      limits: copyLimits(settings, state.options),
       state,
       servers,
       locations: new Locations(),
@@ -163,6 +163,7 @@ export class Master {
   async start(): Promise<void> {
     await this.proposer.finishJob()
     const { packing, locations, openedMs, clock } = this.context
+    this.#limitsChanged()
     for (const handle of this.#state.openChunks()) {
       const chunk = this.#state.chunk(handle)
       const members = this.#state.chunkMembers(handle) ?? []
@@ -253,7 +254,14 @@ export class Master {
       this.#goals.changed(handle, false)
     }
     for (const handle of goalUnsure) this.#goals.changed(handle, true)
+    if (changes.haveOptionsChanged) this.#limitsChanged()
     changes.clear()
+  }
+
+  #limitsChanged(): void {
+    const { limits, settings } = this.context
+    Object.assign(limits, copyLimits(settings, this.#state.options))
+    this.repairer.limitsChanged()
   }
 
   /** For work that upkeep or the next report does again if it fails now. */

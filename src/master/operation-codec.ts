@@ -7,6 +7,7 @@
 //   extents     [handle, offset, length, …]           (one flat array)
 //   seals       [handle, length, digest, …]
 //   members     [server, directory, life, …]
+//   options     [name, value | nil, …]
 //   goals       [handle, from, to, …]
 //   switches    [inode, file offset, offset, extents replaced, …], then those extents  (two fields)
 //   optional    nil when absent
@@ -181,6 +182,10 @@ const codecs: { readonly [K in OperationKind]: Codec<K> } = {
         ? { kind: 'setServerIntent', by: from.by(), server, intent, untilMs }
         : { kind: 'setServerIntent', server, intent, untilMs }
     },
+  },
+  setClusterOptions: {
+    write: (op, to) => to.push(op.options.flat()),
+    read: (from) => ({ kind: 'setClusterOptions', options: from.options() }),
   },
   endSession: {
     write: (op, to) => to.push(op.session),

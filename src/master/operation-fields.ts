@@ -178,14 +178,18 @@ export class Fields {
     return switches
   }
 
+  /** Pairs of a name and a whole number or nil, flat. */
+  options(): (readonly [string, number | null])[] {
+    const pairs: (readonly [string, number | null])[] = []
+    for (let left = this.#list(2); left > 0; left -= 2) pairs.push([this.#text(), this.#isNil() ? null : this.#whole()])
+    return pairs
+  }
+
   /** Pairs of a name and a value or nil, flat. */
   attributes(): (readonly [string, string | null])[] {
     const pairs: (readonly [string, string | null])[] = []
     for (let left = this.#list(2); left > 0; left -= 2) {
-      const name = this.#text()
-      const isAbsent = this.#at < this.#end && this.#bytes[this.#at] === NIL
-      if (isAbsent) this.#at++
-      pairs.push([name, isAbsent ? null : this.#text()])
+      pairs.push([this.#text(), this.#isNil() ? null : this.#text()])
     }
     return pairs
   }
@@ -198,6 +202,13 @@ export class Fields {
     const count = this.#arrayLength()
     if (count % width !== 0) this.fail(`not a multiple of ${width} values`)
     return count
+  }
+
+  /** Whether nil comes next, which is passed. */
+  #isNil(): boolean {
+    const isNil = this.#at < this.#end && this.#bytes[this.#at] === NIL
+    if (isNil) this.#at++
+    return isNil
   }
 
   #arrayLength(): number {

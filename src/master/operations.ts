@@ -13,6 +13,7 @@
 
 import type { ErrorCode, ErrorDetail } from '../base/errors.ts'
 import type { ChunkHandle, ClusterId, DirectoryId, InodeId, Life, ServerId, SessionId } from '../base/ids.ts'
+import { COPIES_PER_SERVER_MAX } from '../base/limits.ts'
 
 /** Who asks, for exactly-once replies. */
 export interface Requester {
@@ -56,6 +57,18 @@ export interface ExtentSwitch {
   /** Where the file's bytes from `fileOffset` on lay when they were copied, in their order; no holes. */
   readonly from: readonly Extent[]
 }
+
+/**
+ * What the operator chose while the cluster runs, in place of what masters are started with (settings.ts). The largest
+ * value of each; truth values are 0 and 1.
+ */
+export const clusterOptionMax = {
+  balanceBytesPerSecond: Number.MAX_SAFE_INTEGER,
+  copiesPerServer: COPIES_PER_SERVER_MAX,
+  isBalancing: 1,
+  repairBytesPerSecond: Number.MAX_SAFE_INTEGER,
+} as const
+export type ClusterOption = keyof typeof clusterOptionMax
 
 /** Another goal for a chunk, if it has the goal `from` still (0: the cluster's default). */
 export interface GoalChange {
@@ -117,6 +130,11 @@ export type Operation =
       readonly intent: 'serve' | 'maintain' | 'drain'
       /** Cluster time at which `maintain` ends; 0: no end. */
       readonly untilMs: number
+    }
+  /** Options of the whole cluster; null: what masters are started with. */
+  | {
+      readonly kind: 'setClusterOptions'
+      readonly options: readonly (readonly [name: string, value: number | null])[]
     }
 
   // Sessions.
@@ -289,6 +307,7 @@ export const operationTable = {
   advanceTime: { number: 3, version: 1 },
   registerServer: { number: 10, version: 1 },
   setServerIntent: { number: 11, version: 1 },
+  setClusterOptions: { number: 12, version: 1 },
   endSession: { number: 20, version: 1 },
   makeDirectory: { number: 30, version: 1 },
   putFile: { number: 31, version: 1 },

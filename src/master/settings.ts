@@ -1,6 +1,7 @@
 // Settings of a master: what the operator chose, with the defaults of `dfsd master --help`.
 
 import { DAY_MS, GiB, MINUTE_MS, MiB } from '../base/units.ts'
+import type { ClusterOption } from './operations.ts'
 
 export interface MasterSettings {
   /** Replicas of a file that asks for none in particular; taken at format. */
@@ -23,7 +24,7 @@ export interface MasterSettings {
   readonly checkpointEveryBytes: number
 }
 
-/** What copying may take. The operator may change it while the master runs; a restart goes back to the settings. */
+/** What copying may take: the settings, but for what the operator chose since, which is in the log. */
 export interface CopyLimits {
   /** Of each server's network, but those of last copies; 0: no limit. */
   repairBytesPerSecond: number
@@ -38,12 +39,16 @@ const COPIES_PER_SERVER = 3
 /** Rebalancing is in no hurry: it takes this part of what repair may take. */
 const BALANCE_PART = 1 / 4
 
-export function copyLimits({ repairBytesPerSecond }: MasterSettings): CopyLimits {
+/** @param options  what the operator chose (metadata/state.ts) */
+export function copyLimits(
+  { repairBytesPerSecond }: MasterSettings,
+  options: ReadonlyMap<ClusterOption, number>,
+): CopyLimits {
   return {
-    repairBytesPerSecond,
-    balanceBytesPerSecond: Math.ceil(repairBytesPerSecond * BALANCE_PART),
-    copiesPerServer: COPIES_PER_SERVER,
-    isBalancing: true,
+    repairBytesPerSecond: options.get('repairBytesPerSecond') ?? repairBytesPerSecond,
+    balanceBytesPerSecond: options.get('balanceBytesPerSecond') ?? Math.ceil(repairBytesPerSecond * BALANCE_PART),
+    copiesPerServer: options.get('copiesPerServer') ?? COPIES_PER_SERVER,
+    isBalancing: options.get('isBalancing') !== 0,
   }
 }
 

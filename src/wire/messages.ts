@@ -47,6 +47,8 @@ const uint = integer(0)
 const crc = integer(0, 2 ** 32 - 1)
 const chunkLength = integer(0, CHUNK_BYTES_MAX)
 const path = text(PATH_BYTES_MAX)
+/** What may be reset of `copyLimits`, in the order of their numbers on the wire. */
+export const COPY_LIMITS = ['repairBytesPerSecond', 'balanceBytesPerSecond', 'copiesPerServer', 'isBalancing'] as const
 const name = text(255)
 const address = text(300)
 const label = text(128)
@@ -683,13 +685,15 @@ export const Message = {
     from: 'client',
     to: 'master',
     data: 'none',
-    means: 'what repair and rebalancing may take, from now until the master restarts; left out: as it is',
+    means: 'what repair and rebalancing may take from now on; left out: as it is',
     request: struct({
       /** Of each chunkserver, last copies apart; 0: no limit. */
       repairBytesPerSecond: optional(uint),
       balanceBytesPerSecond: optional(uint),
       copiesPerServer: optional(integer(1, COPIES_PER_SERVER_MAX)),
       isBalancing: optional(boolean),
+      /** Back to what masters are started with; what is given besides comes after. */
+      reset: added(list(word(...COPY_LIMITS), COPY_LIMITS.length), []),
     }),
     reply: struct({
       repairBytesPerSecond: uint,

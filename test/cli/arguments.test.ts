@@ -128,6 +128,13 @@ test('whatever the source, a value out of its range is refused by name', () => {
   assert.equal(from({ master: ['a:1,b:2', 'c:3'] }, {}).master, ['a:1', 'b:2', 'c:3'])
 })
 
+test('an option that changes the cluster for good counts only where it is typed', () => {
+  const options = { rate: { kind: 'size', flagOnly: true, describe: 'bytes a second' } } as const satisfies Options
+  const sources = { environment: { DFS_RATE: '1MiB' }, file: { rate: '2MiB' }, prefix: 'DFS' }
+  assert.is(resolveOptions(options, { ...sources, flags: {} }).rate, undefined)
+  assert.is(resolveOptions(options, { ...sources, flags: { rate: '3MiB' } }).rate, 3 * 2 ** 20)
+})
+
 test('a required option that nobody gives is named with its environment twin', () => {
   const wanted = { data: { kind: 'text', required: true, describe: 'data directory' } } as const satisfies Options
   const sources = { flags: {}, environment: {}, file: {}, prefix: 'DFSD' }

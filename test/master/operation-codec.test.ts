@@ -30,6 +30,14 @@ const samples: readonly Operation[] = [
   },
   { kind: 'setServerIntent', server: 3 as ServerId, intent: 'maintain', untilMs: 5 },
   { kind: 'setServerIntent', by, server: 3 as ServerId, intent: 'drain', untilMs: 0 },
+  { kind: 'setClusterOptions', options: [] },
+  {
+    kind: 'setClusterOptions',
+    options: [
+      ['copiesPerServer', 2 ** 40],
+      ['é', null],
+    ],
+  },
   { kind: 'endSession', session: by.session },
   { kind: 'makeDirectory', by, path: '/é', parents: true, inode: INODE },
   { kind: 'putFile', by, publish: { path: '/a', overwrite: true }, inode: INODE, extents, mtimeMs: 9 },
@@ -133,7 +141,7 @@ function refuses(kind: OperationKind, fields: unknown[], mayPass = false): void 
 
 test('payloads that are no operation are BAD_FORMAT', () => {
   const { number } = operationTable.putFile
-  const payload = encodeOperation(time, samples[8]!)
+  const payload = encodeOperation(time, samples.find(({ kind }) => kind === 'putFile')!)
   const cases: [kind: number, version: number, payload: Buffer][] = [
     [9999, 1, payload],
     [number, 0, payload],
@@ -181,6 +189,16 @@ test('what a log of today says of goals is read for ever: golden bytes of setChu
   ]
   const logged = decodeOperation(67, 1, bytes)
   assert.equal(logged, { time: { clusterMs: 1000, wallMs: 2000 }, op: { kind: 'setChunkGoals', goals } })
+})
+
+test('what a log of today says of options is read for ever: golden bytes of setClusterOptions, version 1', () => {
+  const bytes = Buffer.from('93cd03e8cd07d094ab697342616c616e63696e6700af636f70696573506572536572766572c0', 'hex')
+  const options = [
+    ['isBalancing', 0],
+    ['copiesPerServer', null],
+  ] as const
+  const logged = decodeOperation(12, 1, bytes)
+  assert.equal(logged, { time: { clusterMs: 1000, wallMs: 2000 }, op: { kind: 'setClusterOptions', options } })
 })
 
 test('numbers of kinds are unique', () => {

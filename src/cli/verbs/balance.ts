@@ -58,19 +58,25 @@ const states: Readonly<Record<Balance['state'], string>> = {
 const reasons = { crowded: 'shares a host, rack or zone', full: 'fuller than the mean' } as const
 
 export const adminBalance = defineDfsVerb({
-  usage: '[on|off] [--plan] [--rate R]',
+  usage: '[on|off] [--plan] [--rate R] [--reset]',
   words: [0, 1],
   options: {
     plan: { kind: 'flag', describe: 'what would be moved and why; nothing is' },
     rate: {
       kind: 'size',
-      describe: 'bytes a second that moves may take of each chunkserver, until the master restarts; 0: no limit',
+      flagOnly: true,
+      describe: 'bytes a second that moves may take of each chunkserver from now on; 0: no limit',
+    },
+    reset: {
+      kind: 'flag',
+      flagOnly: true,
+      describe: 'on, at a quarter of what the master was started with for repair',
     },
   },
   examples: [
     ['dfs admin balance', 'how full the disks are, what is being moved, and how long it will take'],
     ['dfs admin balance --plan', 'each move that would be made, and its reason'],
-    ['dfs admin balance off', 'no moves, until `on` or until the master restarts'],
+    ['dfs admin balance off', 'no moves until `on`, also after a restart of the master'],
   ],
   async run({ context, values, words: [action] }) {
     if (action !== undefined && action !== 'on' && action !== 'off')
@@ -78,8 +84,9 @@ export const adminBalance = defineDfsVerb({
     const client = await context.client()
     const { signal, out } = context
     const isBalancing = action === undefined ? undefined : action === 'on'
-    if (isBalancing !== undefined || values.rate !== undefined)
-      await client.copyLimits({ isBalancing, balanceBytesPerSecond: values.rate }, { signal })
+    const reset = values.reset ? (['isBalancing', 'balanceBytesPerSecond'] as const) : []
+    if (isBalancing !== undefined || values.rate !== undefined || values.reset)
+      await client.copyLimits({ isBalancing, balanceBytesPerSecond: values.rate, reset }, { signal })
     const document = await client.balance(values.plan, { signal })
     await out.document(document, () =>
       values.plan ? planText(document as BalancePlan) : stateText(document as Balance),

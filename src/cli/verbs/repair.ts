@@ -7,28 +7,40 @@ import { asReport } from './documents.ts'
 import { table } from './table.ts'
 
 export const adminRepair = defineDfsVerb({
-  usage: '[--rate R] [--per-server N]',
+  usage: '[--rate R] [--per-server N] [--reset]',
   words: [0, 0],
   options: {
     rate: {
       kind: 'size',
-      describe: 'bytes a second that copies may take of each chunkserver, last copies apart; 0: no limit',
+      flagOnly: true,
+      describe: 'bytes a second that copies may take of each chunkserver from now on, last copies apart; 0: no limit',
     },
     'per-server': {
       kind: 'number',
       min: 1,
       max: COPIES_PER_SERVER_MAX,
-      describe: 'copies to one chunkserver at a time, until the master restarts',
+      flagOnly: true,
+      describe: 'copies to one chunkserver at a time from now on',
+    },
+    reset: {
+      kind: 'flag',
+      flagOnly: true,
+      describe: 'both as the master was started again: dfsd master --repair-rate',
     },
   },
   examples: [
     ['dfs admin repair', 'chunks that wait for copies, by the whole replicas left; rate and time to go'],
-    ['dfs admin repair --rate 50MiB', 'less for repair from now on, until the master restarts'],
+    ['dfs admin repair --rate 50MiB', 'less for repair from now on, also after a restart of the master'],
   ],
   async run({ context, values }) {
     const client = await context.client()
     const { rate, 'per-server': copiesPerServer } = values
-    const limits = await client.copyLimits({ repairBytesPerSecond: rate, copiesPerServer }, { signal: context.signal })
+    const changes = {
+      repairBytesPerSecond: rate,
+      copiesPerServer,
+      reset: values.reset ? (['repairBytesPerSecond', 'copiesPerServer'] as const) : [],
+    }
+    const limits = await client.copyLimits(changes, { signal: context.signal })
     const { repair } = asReport(await client.report({ signal: context.signal }))
     const { repairBytesPerSecond } = limits
     const document = { ...repair, limits: { bytesPerSecond: repairBytesPerSecond, perServer: limits.copiesPerServer } }

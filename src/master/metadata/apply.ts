@@ -9,7 +9,7 @@
 import { unreachable } from '../../base/assert.ts'
 import type { Operation, Outcome, RecordTime, Requester } from '../operations.ts'
 import { openPackingChunk, raiseVersion, setChunkGoals } from './chunk-operations.ts'
-import { acceptRollback, formatCluster, registerServer, setServerIntent } from './cluster.ts'
+import { acceptRollback, formatCluster, registerServer, setClusterOptions, setServerIntent } from './cluster.ts'
 import { continueJob, copy } from './copy.ts'
 import { makeDirectory, remove, rename, setAttributes } from './directories.ts'
 import { allocateChunk, commitFile, concatFiles, openFile, putFile, spliceFile, truncateFile } from './files.ts'
@@ -77,6 +77,7 @@ function waitsForJob(op: Operation): boolean {
     case 'advanceTime':
     case 'registerServer':
     case 'setServerIntent':
+    case 'setClusterOptions':
     case 'endSession':
     case 'openFile':
     case 'allocateChunk':
@@ -103,6 +104,8 @@ function dispatch(state: MetadataState, op: Operation, context: Context): Outcom
       return registerServer(state, op, context)
     case 'setServerIntent':
       return setServerIntent(state, op, context)
+    case 'setClusterOptions':
+      return setClusterOptions(state, op, context)
     case 'endSession':
       return endSession(state, op, context)
     case 'makeDirectory':

@@ -41,6 +41,7 @@ export class Changes {
   readonly goalUnsure: ChunkHandle[] = []
   /** Tops of removed trees and files without a name that were dropped: their writers get FILE_REMOVED. */
   readonly removed: InodeId[] = []
+  haveOptionsChanged = false
   readonly sessionsEnded: SessionId[] = []
   readonly jobsEnded: EndedJob[] = []
 
@@ -53,6 +54,7 @@ export class Changes {
     empty(this.goalChanged)
     empty(this.goalUnsure)
     empty(this.removed)
+    this.haveOptionsChanged = false
     empty(this.sessionsEnded)
     empty(this.jobsEnded)
   }

@@ -7,12 +7,13 @@ import type { Member, Outcome } from '../operations.ts'
 import { records, type SectionRow } from './checkpoint-context.ts'
 import { addHold } from './chunk-operations.ts'
 import type { ChunkOwner } from './chunk-table.ts'
+import { isClusterOption } from './cluster.ts'
 import { IdMap, IdSets } from './id-map.ts'
 import { badSection, type RecordFields } from './sections.ts'
 import type { Job, Session, TrashEntry } from './state.ts'
 
 /** Version of the sections' meaning, the first field of section `state`. */
-export const SECTIONS_VERSION = 3
+export const SECTIONS_VERSION = 4
 
 const INTENTS = ['serve', 'maintain', 'drain'] as const
 
@@ -235,6 +236,18 @@ export const recordSections: readonly SectionRow[] = [
       },
     ),
     since: 3,
+  },
+  {
+    ...records(
+      'options',
+      ({ options }) => [...options].sort((a, b) => (a[0] < b[0] ? -1 : 1)),
+      ({ state }, fields) => {
+        const name = fields.text()
+        if (!isClusterOption(name)) throw badSection('options', `${name} is no option of a cluster`)
+        state.options.set(name, fields.whole())
+      },
+    ),
+    since: 4,
   },
 ]
 

@@ -3,7 +3,7 @@
 import type { ServerId } from '../../base/ids.ts'
 import { LINEAGE_COUNT, ROOT_INODE } from '../../base/ids.ts'
 import { BLOCK_BYTES, CHUNK_BYTES_MAX, DIRECTORIES_MAX } from '../../base/limits.ts'
-import type { OperationOf, Outcome } from '../operations.ts'
+import { type ClusterOption, clusterOptionMax, type OperationOf, type Outcome } from '../operations.ts'
 import { NO_PARENT } from './inode-table.ts'
 import { ACCEPTABLE, type Context, checkGoal, DONE, isWhole, no, yes } from './outcome.ts'
 import type { MetadataState } from './state.ts'
@@ -82,4 +82,30 @@ export function setServerIntent(state: MetadataState, op: OperationOf<'setServer
   if (context.dry) return ACCEPTABLE
   state.serverTable.set(op.server, { ...known, intent: op.intent, untilMs: op.intent === 'maintain' ? op.untilMs : 0 })
   return DONE
+}
+
+export function setClusterOptions(
+  state: MetadataState,
+  op: OperationOf<'setClusterOptions'>,
+  context: Context,
+): Outcome {
+  for (const [name, value] of op.options) {
+    if (!isClusterOption(name)) return no('INVALID_ARGUMENT', `${name} is no option of a cluster`)
+    const least = name === 'copiesPerServer' ? 1 : 0
+    const most = clusterOptionMax[name]
+    if (value === null || (isWhole(value, most) && value >= least)) continue
+    return no('INVALID_ARGUMENT', `${name} ${value} is not in ${least} .. ${most}`)
+  }
+  if (context.dry) return ACCEPTABLE
+  for (const [name, value] of op.options) {
+    if (!isClusterOption(name)) continue
+    if (value === null) state.options.delete(name)
+    else state.options.set(name, value)
+  }
+  if (state.changes.isCollecting) state.changes.haveOptionsChanged = true
+  return DONE
+}
+
+export function isClusterOption(name: string): name is ClusterOption {
+  return Object.hasOwn(clusterOptionMax, name)
 }

@@ -13,7 +13,7 @@
 
 import type { ChunkHandle, ClusterId, DirectoryId, InodeId, ServerId, SessionId } from '../../base/ids.ts'
 import { counterOf, lineageOf, ROOT_INODE } from '../../base/ids.ts'
-import type { Extent, Member, Outcome, Requester } from '../operations.ts'
+import type { ClusterOption, Extent, Member, Outcome, Requester } from '../operations.ts'
 import { Changes } from './changes.ts'
 import { type ChunkFacts, ChunkTable } from './chunk-table.ts'
 import { DueHeap } from './due-heap.ts'
@@ -150,6 +150,8 @@ export class MetadataState {
   readonly holders = new IdSets<InodeId, SessionId>()
   /** Trash that is due whatever its age, under (0, id); ids that are gone are skipped. */
   readonly trashDue = new DueHeap()
+  /** What the operator chose while the cluster runs; the rest is as masters are started. */
+  readonly options = new Map<ClusterOption, number>()
   job: Job | undefined
   /** A handle for a chunk that is being gathered, and the index of the record that gave it (switches.ts). */
   reserved: { readonly handle: ChunkHandle; readonly index: number } | undefined

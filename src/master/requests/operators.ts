@@ -2,9 +2,10 @@
 
 import { DfsError, isDfsError } from '../../base/errors.ts'
 import { formatServer, type ServerId } from '../../base/ids.ts'
-import type { MessageName } from '../../wire/messages.ts'
+import { COPY_LIMITS, type MessageName } from '../../wire/messages.ts'
 import { change, type Handlers, type MasterContext } from '../context.ts'
 import { fsckPage } from '../fsck.ts'
+import type { ClusterOption } from '../operations.ts'
 import type { Repairer } from '../repairer.ts'
 
 /** How many of each message have come since the start. */
@@ -56,18 +57,18 @@ export function operatorHandlers(repairer: Repairer, requests: Requests) {
       return { begun: begun.sort((a, b) => a - b), refused: refused.sort((a, b) => a - b) }
     },
 
-    copyLimits({ limits, logger }, { repairBytesPerSecond, balanceBytesPerSecond, copiesPerServer, isBalancing }) {
+    copyLimits: async (context, { reset, ...request }) => {
+      const { limits, logger } = context
       const before = { ...limits }
-      limits.repairBytesPerSecond = repairBytesPerSecond ?? before.repairBytesPerSecond
-      limits.balanceBytesPerSecond = balanceBytesPerSecond ?? before.balanceBytesPerSecond
-      limits.copiesPerServer = copiesPerServer ?? before.copiesPerServer
-      limits.isBalancing = isBalancing ?? before.isBalancing
-      const now = { ...limits }
-      if (JSON.stringify(now) !== JSON.stringify(before)) {
+      const options: [ClusterOption, number | null][] = []
+      for (const name of reset) options.push([name, null])
+      for (const name of COPY_LIMITS) if (request[name] !== undefined) options.push([name, Number(request[name])])
+      if (options.length > 0) {
+        await change(context, { kind: 'setClusterOptions', options })
+        const now = { ...limits }
         logger.info({ event: 'copy-limits', before, now }, 'the operator changed what copying may take')
-        repairer.limitsChanged()
       }
-      return now
+      return { ...limits }
     },
 
     balance: async (_context, { isPlan }) => ({ document: isPlan ? await balancer.plan() : balancer.facts() }),

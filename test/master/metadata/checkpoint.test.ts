@@ -11,7 +11,8 @@ import { checkpointOf, extent, firstDifference, Harness, INODE, load, MEMBERS } 
 
 const GOLDEN_1 = new URL('../../golden/metadata-v1.bin', import.meta.url)
 const GOLDEN_2 = new URL('../../golden/metadata-v2.bin', import.meta.url)
-const GOLDEN = new URL('../../golden/metadata-v3.bin', import.meta.url)
+const GOLDEN_3 = new URL('../../golden/metadata-v3.bin', import.meta.url)
+const GOLDEN = new URL('../../golden/metadata-v4.bin', import.meta.url)
 
 /** A state in which no section is empty. */
 function full(): Harness {
@@ -41,6 +42,15 @@ function full(): Harness {
   }
   harness.ok({ kind: 'openTail', inode: harness.inode('/a'), members: MEMBERS })
   harness.ok({ kind: 'reserveHandle' })
+  harness.ok({
+    kind: 'setClusterOptions',
+    options: [
+      ['repairBytesPerSecond', 2 ** 40],
+      ['isBalancing', 0],
+      ['copiesPerServer', 2],
+      ['copiesPerServer', null],
+    ],
+  })
   harness.clientOk({ kind: 'copy', from: '/big', to: '/copied', recursive: false, overwrite: false })
   assert.ok(harness.state.job)
   return harness
@@ -94,7 +104,7 @@ test('sections missing, swapped, doubled, unknown or of another length are BAD_F
     )
   }
   const state = sections[0]!
-  const later = pack([4])
+  const later = pack([5])
   const length = Buffer.alloc(4)
   length.writeUInt32LE(later.length)
   await refused(sections.with(0, { name: state.name, bytes: Buffer.concat([length, later]) }), 'a later version')
@@ -141,7 +151,7 @@ function unframed(file: Buffer): { name: string; bytes: Buffer }[] {
   return sections
 }
 
-/** The golden state: small, no section empty but `job`. Version 1 had no tail, version 2 no reserved handle. */
+/** The golden state: small, no section empty but `job`. Version 1 had no tail, version 2 no reserved handle, version 3 no options. */
 function golden(): Harness {
   const harness = new Harness()
   const handle = harness.packing()
@@ -159,12 +169,13 @@ function golden(): Harness {
   harness.ok({ kind: 'endSession', session: 3 as SessionId })
   harness.ok({ kind: 'openTail', inode: harness.inode('/a'), members: MEMBERS })
   harness.ok({ kind: 'reserveHandle' })
+  harness.ok({ kind: 'setClusterOptions', options: [['repairBytesPerSecond', 52_428_800]] })
   return harness
 }
 
-if (process.env.WRITE_GOLDEN === 'metadata-v3') writeFileSync(GOLDEN, framed(checkpointOf(golden().state)))
+if (process.env.WRITE_GOLDEN === 'metadata-v4') writeFileSync(GOLDEN, framed(checkpointOf(golden().state)))
 
-for (const [version, file] of [GOLDEN_1, GOLDEN_2, GOLDEN].entries()) {
+for (const [version, file] of [GOLDEN_1, GOLDEN_2, GOLDEN_3, GOLDEN].entries()) {
   test(`the golden checkpoint of version ${version + 1} opens`, async () => {
     const state = await load(unframed(readFileSync(file)))
     checkInvariants(state)
@@ -182,7 +193,8 @@ for (const [version, file] of [GOLDEN_1, GOLDEN_2, GOLDEN].entries()) {
     const refusal = state.sessionReply(2 as SessionId, 3)!
     assert.ok(!refusal.ok && refusal.code === 'NOT_FOUND')
     assert.is(state.chunks.tails.get(state.resolve('/a')!) !== undefined, file !== GOLDEN_1)
-    assert.is(state.reserved !== undefined, file === GOLDEN)
+    assert.is(state.reserved !== undefined, file === GOLDEN_3 || file === GOLDEN)
+    assert.equal([...state.options], file === GOLDEN ? [['repairBytesPerSecond', 52_428_800]] : [])
   })
 }
 
