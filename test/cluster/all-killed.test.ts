@@ -13,8 +13,11 @@ import { killAll } from './harness.ts'
 
 const RECORDS = '/records'
 const CLIENTS = 4
-/** Promised is 5 s; a machine that runs other tests beside this one gets more. */
-const WRITABLE_MS_MAX = 10_000
+/**
+ * From the moment the last process says that it is ready. What the product waits for takes a second or less
+ * (test/whole/all-killed.test.ts has it without the machine's part); on two cores with ten busy processes 2 s were seen.
+ */
+const WRITABLE_MS_MAX = 5000
 
 test.after(killAll)
 
