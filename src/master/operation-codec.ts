@@ -75,15 +75,15 @@ export function decodeOperation(
   from = 0,
   to = bytes.length,
 ): LoggedOperation {
-  const name = kindOf(kind)
-  if (name === undefined) throw new DfsError('BAD_FORMAT', `operation kind ${kind} is not known here`, { kind })
-  const known = operationTable[name].version
+  const decoder = decoders[kind]
+  if (decoder === undefined) throw new DfsError('BAD_FORMAT', `operation kind ${kind} is not known here`, { kind })
+  const { name, known, read } = decoder
   if (version < 1 || version > known) {
     throw new DfsError('BAD_FORMAT', `${name}: encoding version ${version}, known up to ${known}`, { kind, version })
   }
   reader.begin(name, version, bytes, from, to)
   const time = { clusterMs: reader.whole(), wallMs: reader.whole() }
-  const op = codecs[name].read(reader)
+  const op = read(reader)
   reader.end()
   return { time, op }
 }
@@ -93,11 +93,8 @@ const reader = new Fields()
 
 /** The kind with this number; undefined for none. */
 export function kindOf(number: number): OperationKind | undefined {
-  return kindsByNumber[number]
+  return decoders[number]?.name
 }
-
-const kindsByNumber: (OperationKind | undefined)[] = []
-for (const [kind, row] of Object.entries(operationTable)) kindsByNumber[row.number] = kind as OperationKind
 
 interface Codec<K extends OperationKind> {
   write(op: OperationOf<K>, to: unknown[]): void
@@ -411,4 +408,18 @@ const codecs: { readonly [K in OperationKind]: Codec<K> } = {
       return { kind: 'collectGarbage', trashBeforeMs, chunksBeforeMs, movedBeforeMs }
     },
   },
+}
+
+/** What decoding needs, by the number of the kind. */
+interface Decoder {
+  readonly name: OperationKind
+  /** The highest encoding version that is known. */
+  readonly known: number
+  readonly read: (from: Fields) => Operation
+}
+
+const decoders: (Decoder | undefined)[] = []
+for (const name of Object.keys(operationTable) as OperationKind[]) {
+  const { number, version } = operationTable[name]
+  decoders[number] = { name, known: version, read: codecs[name].read }
 }

@@ -24,9 +24,8 @@ export class Fields {
   #kind: OperationKind = 'advanceTime'
   #version = 0
   #bytes: Buffer = Buffer.alloc(0)
-  /** Of all the memory that `#bytes` is a part of, from its byte `#base` on. */
-  #view = new DataView(this.#bytes.buffer)
-  #base = 0
+  /** Of `#bytes`. */
+  #view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, 0)
   #at = 0
   #end = 0
   #fieldCount = 0
@@ -46,9 +45,10 @@ export class Fields {
   begin(kind: OperationKind, version: number, bytes: Buffer, from: number, to: number): void {
     this.#kind = kind
     this.#version = version
-    if (bytes.buffer !== this.#view.buffer) this.#view = new DataView(bytes.buffer)
-    this.#bytes = bytes
-    this.#base = bytes.byteOffset
+    if (bytes !== this.#bytes) {
+      this.#bytes = bytes
+      this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+    }
     this.#at = from
     this.#end = to
     this.#fieldsTaken = 0
@@ -225,7 +225,7 @@ export class Fields {
     if (head === 0xcd) return this.#unsigned(2)
     if (head === 0xce) return this.#unsigned(4)
     if (head === 0xcb) {
-      const value = this.#view.getFloat64(this.#base + this.#take(8))
+      const value = this.#view.getFloat64(this.#take(8))
       if (Number.isSafeInteger(value) && value >= 0) return value
       return this.fail('no whole number')
     }
@@ -244,9 +244,9 @@ export class Fields {
     if (head >= 0xe0) return head - 0x100
     switch (head) {
       case 0xca:
-        return this.#view.getFloat32(this.#base + this.#take(4))
+        return this.#view.getFloat32(this.#take(4))
       case 0xcb:
-        return this.#view.getFloat64(this.#base + this.#take(8))
+        return this.#view.getFloat64(this.#take(8))
       case 0xcc:
         return this.#unsigned(1)
       case 0xcd:

@@ -59,6 +59,11 @@ export class ByteTree {
   #size = 0
   #cursorPage = NONE
   #cursorSlot = 0
+  /** Where the name that `get` did not find would go: NONE once the key or the tree has changed. */
+  #missPage = NONE
+  #missSlot = 0
+  #missDirectory = 0
+  #missName = ''
 
   constructor() {
     this.#root = this.#allocate(0)
@@ -80,12 +85,26 @@ export class ByteTree {
     this.#setKey(directory, name)
     const page = this.#descend(0, this.#key, this.#keyBytes)
     const slot = this.#search(page, this.#key, this.#keyBytes)
-    return this.#found ? this.#value(page, slot) : 0
+    if (this.#found) return this.#value(page, slot)
+    this.#missPage = page
+    this.#missSlot = slot
+    this.#missDirectory = directory
+    this.#missName = name
+    return 0
   }
 
   /** Adds or replaces. @param inode 1 .. 2^48 - 1 */
   set(directory: number, name: string, inode: number): void {
+    if (this.#missPage !== NONE && this.#missDirectory === directory && this.#missName === name) {
+      // Asked for just now, not found, nothing changed since: the key and its place are known.
+      const page = this.#missPage
+      this.#missPage = NONE
+      if (this.#place(page, this.#missSlot, this.#key, this.#keyBytes, inode)) this.#size++
+      else this.#insert(0, this.#key, this.#keyBytes, inode)
+      return
+    }
     this.#setKey(directory, name)
+    this.#missPage = NONE
     this.#insert(0, this.#key, this.#keyBytes, inode)
   }
 
@@ -193,6 +212,7 @@ export class ByteTree {
   }
 
   #setParent(directory: number): void {
+    this.#missPage = NONE
     const key = this.#key
     const high = Math.floor(directory / 2 ** 32)
     const low = directory >>> 0

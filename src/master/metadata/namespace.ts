@@ -33,6 +33,9 @@ export class Namespace {
   readonly entries = new ByteTree()
   readonly #inodes: InodeTable
   readonly #cache = new Map<string, InodeId>()
+  /** The directory that was found in the cache last; '' for none. */
+  #lastPath = ''
+  #lastInode = ROOT_INODE
 
   constructor(inodes: InodeTable) {
     this.#inodes = inodes
@@ -43,8 +46,8 @@ export class Namespace {
     const fault = pathFault(path)
     if (fault !== undefined) return no('INVALID_PATH', invalidPathMessage(path, fault))
     if (path.length === 1) return { parent: 0 as InodeId, name: '', inode: ROOT_INODE }
-    const slash = path.lastIndexOf('/')
-    const parent = slash === 0 ? ROOT_INODE : this.#directory(path.slice(0, slash))
+    const slash = lastSlash(path)
+    const parent = slash === 0 ? ROOT_INODE : this.#directory(path, slash)
     if (typeof parent !== 'number') return parent
     const name = path.slice(slash + 1)
     return { parent, name, inode: this.entries.get(parent, name) as InodeId }
@@ -55,9 +58,16 @@ export class Namespace {
     return this.entries.get(directory, name) as InodeId
   }
 
-  #directory(path: string): InodeId | Refusal {
+  /** The directory that the first `length` characters of `of` name. */
+  #directory(of: string, length: number): InodeId | Refusal {
+    if (this.#lastPath.length === length && beginsWith(of, this.#lastPath)) return this.#lastInode
+    const path = of.slice(0, length)
     const cached = this.#cache.get(path)
-    if (cached !== undefined) return cached
+    if (cached !== undefined) {
+      this.#lastPath = path
+      this.#lastInode = cached
+      return cached
+    }
     let inode = ROOT_INODE
     for (let start = 1; start <= path.length; ) {
       const slash = path.indexOf('/', start)
@@ -95,6 +105,7 @@ export class Namespace {
   /** To be called when a directory moves or ends. */
   forgetPaths(): void {
     if (this.#cache.size > 0) this.#cache.clear()
+    this.#lastPath = ''
   }
 
   /** Whether `inode` is `top` or lies below it. */
@@ -138,3 +149,19 @@ export class Namespace {
     this.#inodes.setCtimeMs(row, wallMs)
   }
 }
+
+// By the character: a call of `lastIndexOf` or `startsWith` costs more than the few dozen of a path.
+
+function lastSlash(path: string): number {
+  let at = path.length - 1
+  while (path.charCodeAt(at) !== SLASH) at--
+  return at
+}
+
+/** Whether `text`, which is no shorter, begins with `start`. */
+function beginsWith(text: string, start: string): boolean {
+  for (let i = 0; i < start.length; i++) if (text.charCodeAt(i) !== start.charCodeAt(i)) return false
+  return true
+}
+
+const SLASH = 47

@@ -13,6 +13,8 @@ export class Profiles {
   readonly #uses: number[] = []
   readonly #numbers = new Map<string, number>()
   readonly #free: number[] = []
+  /** The number that `use` gave last: neighbours in the log are often made by the same user. */
+  #last = -1
 
   /** Whether `profile` is known or there is room for it. */
   hasRoomFor(profile: NewInode): boolean {
@@ -21,6 +23,8 @@ export class Profiles {
 
   /** The number of `profile`, with one use more. */
   use(profile: NewInode): number {
+    const last = this.#rows[this.#last]
+    if (last !== undefined && isSame(last, profile)) return this.useAgain(this.#last)
     const key = keyOf(profile)
     let number = this.#numbers.get(key)
     if (number === undefined) {
@@ -32,6 +36,7 @@ export class Profiles {
       this.#numbers.set(key, number)
     }
     this.#uses[number] = this.#uses[number]! + 1
+    this.#last = number
     return number
   }
 
@@ -63,6 +68,10 @@ export class Profiles {
   inOrder(): number[] {
     return [...this.#numbers].sort((a, b) => (a[0] < b[0] ? -1 : 1)).map(([, number]) => number)
   }
+}
+
+function isSame(a: NewInode, b: NewInode): boolean {
+  return a.mode === b.mode && a.goal === b.goal && a.owner === b.owner && a.group === b.group
 }
 
 function keyOf(profile: NewInode): string {

@@ -39,6 +39,19 @@ for (const [directories, removals] of [
           assert.is(tree.delete(...partsOf(victim)), model.get(victim) ?? 0, `seed ${seed}`)
           model.delete(victim)
         } else {
+          // A name that was asked for just now has a shorter way in, unless something came between.
+          const before = random.below(4)
+          if (before > 0) assert.is(tree.get(...partsOf(key)), model.get(key) ?? 0, `seed ${seed}`)
+          if (before > 1) {
+            const other = `${16 + random.below(directories)}/${randomName(random)}`
+            if (before === 2) {
+              tree.set(...partsOf(other), i)
+              model.set(other, i)
+            } else {
+              assert.is(tree.delete(...partsOf(other)), model.get(other) ?? 0, `seed ${seed}`)
+              model.delete(other)
+            }
+          }
           tree.set(...partsOf(key), i)
           model.set(key, i)
         }
