@@ -8,9 +8,9 @@
 //   four readers    four clients at once, each another quarter of 1 GiB
 //   random 4 KiB    at random places, 32 in flight
 //   random 64 KiB   the same with 64 KiB
-//   sequential direct, random 4 KiB direct, random 64 KiB direct
-//                   the same by a client that reads the files of the chunkservers, which are all on its host: the
-//                   other rows go over the network
+//   sequential direct, four readers direct, random 4 KiB direct, random 64 KiB direct
+//                   the same by clients that read the files of the chunkservers, which are all on their host:
+//                   the other rows go over the network
 
 import path from 'node:path'
 import { execa } from 'execa'
@@ -45,6 +45,7 @@ for (let run = 0; run < runs; run++) {
   const random64: Job = { ...random, length: 64 * KiB, count: GiB / (64 * KiB) }
   await byOne('random 64 KiB', 'read1', random64, megabytes)
   await byOne('sequential direct', 'read1', { kind: 'read', path: '/file', bytes: GiB }, megabytes, true)
+  await fourReaders('four readers direct', true)
   await byOne('random 4 KiB direct', 'echo', random4, perSecond, true)
   await byOne('random 64 KiB direct', 'read1', random64, megabytes, true)
 }
@@ -73,10 +74,10 @@ async function byOne(
   await client.stop()
 }
 
-async function fourReaders(name: string): Promise<void> {
+async function fourReaders(name: string, directReads = false): Promise<void> {
   if (!bench.wants(name)) return
   await bench.limit('read1')
-  const clients = await Promise.all([0, 1, 2, 3].map(() => startClient(cluster.master, profile)))
+  const clients = await Promise.all([0, 1, 2, 3].map(() => startClient(cluster.master, profile, directReads)))
   const before = usage()
   const startMs = performance.now()
   const done = await Promise.all(

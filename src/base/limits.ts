@@ -6,9 +6,9 @@ import { KiB, MINUTE_MS, MiB, SECOND_MS } from './units.ts'
 export const CHUNK_BYTES_MAX = 64 * MiB
 /** The checksum unit of a chunk (GFS §5.2 uses 64 KiB). */
 export const BLOCK_BYTES = 4 * KiB
-/** Data bytes of one read reply, and of a pushed piece while its chain is slow. */
+/** Data bytes of one read reply, and of a pushed piece, while servers are slow. */
 export const PIECE_BYTES = 1 * MiB
-/** Data bytes of one pushed piece while its chain answers quickly: each costs every member a hundred microseconds or so. */
+/** The same of a stream while servers answer quickly: each piece costs every process a hundred microseconds or so. */
 export const PIECE_BYTES_MAX = 4 * MiB
 /** Data bytes of a frame at most: a piece or a record of the largest size. */
 export const FRAME_DATA_BYTES_MAX = 16 * MiB + 64 * KiB

@@ -1,12 +1,13 @@
-// Buffers for reads from disk: three sizes, used again, bounded in all.
+// Buffers for reads from disk: four sizes, used again, bounded in all.
 //
-// At the bound: BUSY, the client goes to another replica or comes again. Nothing waits here while it holds a buffer.
+// From half of the bound on replies are shorter (the client asks again for the rest). At the bound: BUSY, the client goes
+// to another replica or comes again. Nothing waits here while it holds a buffer.
 
 import { DfsError } from '../base/errors.ts'
-import { BLOCK_BYTES, PIECE_BYTES } from '../base/limits.ts'
+import { BLOCK_BYTES, PIECE_BYTES, PIECE_BYTES_MAX } from '../base/limits.ts'
 import { KiB, MiB } from '../base/units.ts'
 
-const SIZES = [BLOCK_BYTES, 64 * KiB, PIECE_BYTES]
+const SIZES = [BLOCK_BYTES, 64 * KiB, PIECE_BYTES, PIECE_BYTES_MAX]
 /** Free buffers kept of each size, in bytes. */
 const FREE_BYTES_MAX = 16 * MiB
 
@@ -23,7 +24,12 @@ export class BufferPool {
     return this.#usedBytes
   }
 
-  /** A buffer of at least `bytes` (at most PIECE_BYTES), content undefined, to be given back once. Throws BUSY. */
+  /** The most that one read should take now. */
+  get readBytesMax(): number {
+    return this.#usedBytes + PIECE_BYTES_MAX > this.#bytesMax / 2 ? PIECE_BYTES : PIECE_BYTES_MAX
+  }
+
+  /** A buffer of at least `bytes` (at most PIECE_BYTES_MAX), content undefined, to be given back once. Throws BUSY. */
   take(bytes: number): Buffer {
     const index = SIZES.findIndex((size) => size >= bytes)
     const size = SIZES[index]!

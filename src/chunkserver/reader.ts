@@ -29,7 +29,8 @@ export interface ProvenBlocks {
 }
 
 /**
- * The blocks that hold `length` bytes at `offset`, at most PIECE_BYTES of them from the first on.
+ * The blocks that hold `length` bytes at `offset`, from the first on at most as many as the pool has room for now
+ * (PIECE_BYTES or PIECE_BYTES_MAX).
  * Throws NO_SUCH_REPLICA, STALE_VERSION, BEYOND_COMMITTED, CORRUPT_REPLICA (the replica is then reported), BUSY.
  */
 export async function readBlocks(
@@ -44,7 +45,7 @@ export async function readBlocks(
   checkReach(replica, offset + length)
   const first = Math.floor(offset / BLOCK_BYTES)
   const start = first * BLOCK_BYTES
-  const wanted = Math.min(start + PIECE_BYTES, blockCount(offset + length) * BLOCK_BYTES)
+  const wanted = Math.min(start + pool.readBytesMax, blockCount(offset + length) * BLOCK_BYTES)
   const end = Math.min(wanted, proof.sums.length)
   const sums = proof.sums.slice(first, blockCount(end))
   const buffer = pool.take(end - start)
@@ -83,7 +84,7 @@ export async function checksumOf(
 ): Promise<number> {
   let digest = 0
   for (let at = offset; at < offset + length; ) {
-    const found = await readBlocks(store, pool, replica, at, offset + length - at)
+    const found = await readBlocks(store, pool, replica, at, Math.min(PIECE_BYTES, offset + length - at))
     const part = found.bytes.subarray(at - found.offset, offset + length - found.offset)
     const isWhole = part.length === found.bytes.length
     digest = isWhole ? crc32Combine(digest, found.crc, part.length) : crc32(part, digest)

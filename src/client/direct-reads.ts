@@ -14,7 +14,7 @@
 import { combineRun, findWrongBlock, sumsFrom } from '../base/blocks.ts'
 import { DfsError } from '../base/errors.ts'
 import { type ChunkHandle, formatHandle } from '../base/ids.ts'
-import { BLOCK_BYTES, PIECE_BYTES } from '../base/limits.ts'
+import { BLOCK_BYTES, PIECE_BYTES, PIECE_BYTES_MAX } from '../base/limits.ts'
 import { KiB, MINUTE_MS, SECOND_MS } from '../base/units.ts'
 import type { Timer } from '../io/clock.ts'
 import type { DiskFile } from '../io/disk.ts'
@@ -99,7 +99,7 @@ export class DirectReads {
     const { offset, length } = range
     const start = offset - (offset % BLOCK_BYTES)
     const end = Math.min(chunk.length, Math.ceil((offset + length) / BLOCK_BYTES) * BLOCK_BYTES)
-    if (offset + length > chunk.length || end - start > PIECE_BYTES) return undefined
+    if (offset + length > chunk.length || end - start > PIECE_BYTES_MAX) return undefined
     const buffer = this.#buffers.take(end - start)
     const bytes = buffer.subarray(0, end - start)
     try {
@@ -287,8 +287,8 @@ function digestOf(sums: Uint32Array, length: number): number | undefined {
 
 const NO_SUMS = new Uint32Array(0)
 
-const SIZES: readonly number[] = [16 * KiB, 128 * KiB, PIECE_BYTES]
-const FREE_MAX: readonly number[] = [64, 64, 16]
+const SIZES: readonly number[] = [16 * KiB, 128 * KiB, PIECE_BYTES, PIECE_BYTES_MAX]
+const FREE_MAX: readonly number[] = [64, 64, 16, 4]
 
 /** Buffers used again; a few of each size are kept. */
 class Buffers {

@@ -6,6 +6,7 @@
 //
 // Source: Dean and Barroso, The Tail at Scale (2013); GFS has no such thing.
 
+import { PIECE_BYTES } from '../base/limits.ts'
 import type { Clock, Timer } from '../io/clock.ts'
 import { Latency } from './latency.ts'
 import { LARGE_BYTES, SMALL_BYTES } from './peers.ts'
@@ -31,7 +32,7 @@ const TICK_MS = 5
 
 export class Hedging {
   readonly #clock: Clock
-  readonly #kinds = [new Kind(), new Kind(), new Kind()] as const
+  readonly #kinds = [new Kind(), new Kind(), new Kind(), new Kind()] as const
   #saved = 1
   #timer: Timer | undefined
   /** Reads asked for, and those that were asked for twice. */
@@ -61,6 +62,7 @@ export class Hedging {
   }
 
   #kindOf(length: number): Kind {
+    if (length > PIECE_BYTES) return this.#kinds[3]
     return this.#kinds[length <= SMALL_BYTES ? 0 : length < LARGE_BYTES ? 1 : 2]
   }
 

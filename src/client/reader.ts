@@ -3,14 +3,17 @@
 // A reader keeps the extents of its open: what is written, renamed or removed meanwhile doesn't disturb it while the
 // content version is the same; else FILE_CHANGED.
 //
-// Bounds: a stream has at most READ_AHEAD_BYTES asked for or waiting for the consumer; positioned reads that follow each
-// other are read ahead by read-ahead.ts.
+// A stream begins with parts of PIECE_BYTES. While they come quickly, those that are lent or part of a buffer of the
+// caller's are PIECE_BYTES_MAX long: each costs every process a hundred microseconds or so.
+//
+// Bounds: a stream has at most READ_AHEAD_BYTES, or READ_AHEAD_PARTS large parts, asked for or waiting for the consumer;
+// positioned reads that follow each other are read ahead by read-ahead.ts.
 
 import { Readable } from 'node:stream'
 import type { ReadableStream } from 'node:stream/web'
 import { DfsError, isDfsError } from '../base/errors.ts'
 import { HOLE } from '../base/ids.ts'
-import { BLOCK_BYTES, PIECE_BYTES } from '../base/limits.ts'
+import { BLOCK_BYTES, PIECE_BYTES, PIECE_BYTES_MAX } from '../base/limits.ts'
 import { MiB, SECOND_MS } from '../base/units.ts'
 import type { DiskFile } from '../io/disk.ts'
 import type { FileStat, PlacedExtent } from '../wire/messages.ts'
@@ -24,7 +27,10 @@ import type { ReplicaReader } from './replica-reader.ts'
 import { dropFault } from './retry.ts'
 
 const READ_AHEAD_BYTES = 8 * MiB
+const READ_AHEAD_PARTS = 4
 const PARTS_AHEAD_MAX = 64
+/** All that large parts read ahead would come and be taken within this. On a slow way they would look like a stall. */
+const QUICK_MS = 500
 /** For a window that is read ahead of positioned reads. */
 const AHEAD_MS = 2 * SECOND_MS
 
@@ -45,6 +51,16 @@ interface Part {
   /** Within the extent. */
   readonly skip: number
   readonly length: number
+}
+
+/** A part that was asked for. */
+interface Asked {
+  readonly part: Part
+  readonly target: Buffer | undefined
+  readonly promise: Promise<Fetched>
+  readonly askedMs: number
+  /** What was under way then, this part included. */
+  readonly aheadBytes: number
 }
 
 export class Reader {
@@ -236,7 +252,7 @@ export class Reader {
     if (bytes === 0) return undefined
     const extent = this.#map.known(start)
     if (extent === undefined) return undefined
-    const part = partAt(extent, start, start + bytes)
+    const part = partAt(extent, start, start + bytes, PIECE_BYTES)
     return part.length === bytes ? part : undefined
   }
 
@@ -280,13 +296,18 @@ export class Reader {
     const stop = new AbortController()
     const unlink = linkSignals(stop, options.signal, this.#closing.signal, this.#core.closing)
     const patience = outer.under(stop.signal)
-    const parts = this.#parts(start, bytes, patience)
-    const ahead: { part: Part; target: Buffer | undefined; promise: Promise<Fetched> }[] = []
+    const { clock } = this.#core.io
+    const size = { bytes: PIECE_BYTES }
+    const parts = this.#parts(start, bytes, patience, size)
+    const ahead: Asked[] = []
     let aheadBytes = 0
     let isPlanned = false
+    // Parts that are given away are memory which only the garbage collector gets back.
+    const mayBeLarge = !isOwned || whole !== undefined
     try {
       for (;;) {
-        while (!isPlanned && ahead.length < PARTS_AHEAD_MAX && (aheadBytes < READ_AHEAD_BYTES || ahead.length === 0)) {
+        const aheadBytesMax = Math.max(READ_AHEAD_BYTES, READ_AHEAD_PARTS * size.bytes)
+        while (!isPlanned && ahead.length < PARTS_AHEAD_MAX && (aheadBytes < aheadBytesMax || ahead.length === 0)) {
           const next = await parts.next()
           if (next.done) {
             isPlanned = true
@@ -300,13 +321,14 @@ export class Reader {
           const promise = this.#fetch(part, target, patience)
           // Awaited below, in order; until then a failure is nobody's.
           promise.catch(dropFault)
-          ahead.push({ part, target, promise })
           aheadBytes += part.length
+          ahead.push({ part, target, promise, askedMs: clock.nowMs(), aheadBytes })
         }
         const first = ahead.shift()
         if (first === undefined) return
         const fetched = await first.promise
         aheadBytes -= first.part.length
+        size.bytes = mayBeLarge && isQuick(first, clock.nowMs()) ? PIECE_BYTES_MAX : PIECE_BYTES
         yield { fetched, bytes: first.target, fileOffset: first.part.fileOffset }
         // The consumer's time is not the cluster's.
         patience.progress()
@@ -319,12 +341,17 @@ export class Reader {
     }
   }
 
-  /** Cuts a range at extents, and so that a reply of whole blocks is at most PIECE_BYTES. */
-  async *#parts(start: number, bytes: number, patience: Patience): AsyncGenerator<Part, void, undefined> {
+  /** Cuts a range at extents, and so that a reply of whole blocks is at most `size.bytes`, which may change on the way. */
+  async *#parts(
+    start: number,
+    bytes: number,
+    patience: Patience,
+    size: { readonly bytes: number },
+  ): AsyncGenerator<Part, void, undefined> {
     const end = start + bytes
     for (let at = start; at < end; ) {
       const extent = await this.#map.extentAt(at, patience)
-      const part = partAt(extent, at, end)
+      const part = partAt(extent, at, end, size.bytes)
       yield part
       at += part.length
     }
@@ -361,7 +388,7 @@ export class Reader {
       for (const piece of fetched) piece.release()
     }
     try {
-      for await (const piece of this.#parts(part.fileOffset, part.length, patience)) {
+      for await (const piece of this.#parts(part.fileOffset, part.length, patience, SMALL_PARTS)) {
         const at = piece.fileOffset - part.fileOffset
         const range = { offset: piece.extent.offset + piece.skip, length: piece.length }
         const into = target?.subarray(at, at + piece.length)
@@ -379,19 +406,30 @@ export class Reader {
   }
 }
 
-/** The part from `at` on within the extent, up to `end` at most, whose whole blocks are at most PIECE_BYTES. */
-function partAt(extent: PlacedExtent, at: number, end: number): Part {
+/** Whether parts that come and are taken as this one did may be large. */
+function isQuick({ askedMs, aheadBytes }: Asked, nowMs: number): boolean {
+  return (nowMs - askedMs) * READ_AHEAD_PARTS * PIECE_BYTES_MAX <= QUICK_MS * aheadBytes
+}
+
+const SMALL_PARTS = { bytes: PIECE_BYTES }
+
+/** The part from `at` on within the extent, up to `end` at most, whose whole blocks are at most `bytesMax`. */
+function partAt(extent: PlacedExtent, at: number, end: number, bytesMax: number): Part {
   const skip = at - extent.fileOffset
   const left = Math.min(extent.length - skip, end - at)
   const intoBlock = extent.handle === HOLE ? 0 : (extent.offset + skip) % BLOCK_BYTES
-  return { fileOffset: at, extent, skip, length: Math.min(left, PIECE_BYTES - intoBlock) }
+  return { fileOffset: at, extent, skip, length: Math.min(left, bytesMax - intoBlock) }
 }
 
 const zeroBytes = Buffer.alloc(PIECE_BYTES)
 
 function zeros(length: number, target: Buffer | undefined): Fetched {
   target?.fill(0, 0, length)
-  return { length, slices: target === undefined ? [zeroBytes.subarray(0, length)] : [], release: () => {} }
+  const slices: Buffer[] = []
+  for (let at = 0; target === undefined && at < length; at += zeroBytes.length) {
+    slices.push(zeroBytes.subarray(0, length - at))
+  }
+  return { length, slices, release: () => {} }
 }
 
 function isCount(value: number): boolean {

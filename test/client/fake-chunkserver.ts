@@ -12,7 +12,7 @@ import {
   RANDOM_ID_MAX,
   type ServerId,
 } from '../../src/base/ids.ts'
-import { BLOCK_BYTES, PIECE_BYTES, PIECE_BYTES_MAX } from '../../src/base/limits.ts'
+import { BLOCK_BYTES, PIECE_BYTES_MAX } from '../../src/base/limits.ts'
 import { GiB } from '../../src/base/units.ts'
 import type { Io } from '../../src/io/io.ts'
 import { type Address, parseAddress } from '../../src/io/network.ts'
@@ -65,6 +65,10 @@ export class FakeChunkserver {
   interfere: Interfere = () => {}
   /** The file on its disk that it offers for direct reads, with checksums that fit what is in it. */
   offeredPath: string | undefined
+  /** The most that it sends as one answer to a read. */
+  readBytesMax = PIECE_BYTES_MAX
+  /** What it was asked to read, in bytes, in order. */
+  readonly readLengths: number[] = []
   /** How often each message came. */
   readonly counts = new Map<MessageName, number>()
   readonly #master: Address
@@ -308,10 +312,11 @@ export class FakeChunkserver {
       this.#on('read', ({ handle, offset, length }, incoming) => {
         const chunk = this.#chunk(handle)
         if (offset + length > chunk.length) throw new DfsError('BEYOND_COMMITTED', `${chunk.length} held`)
+        this.readLengths.push(length)
         const start = Math.floor(offset / BLOCK_BYTES) * BLOCK_BYTES
         const end = Math.min(
           chunk.length,
-          start + PIECE_BYTES,
+          start + this.readBytesMax,
           Math.ceil((offset + length) / BLOCK_BYTES) * BLOCK_BYTES,
         )
         const checksums = Buffer.alloc(4 * Math.ceil((end - start) / BLOCK_BYTES))

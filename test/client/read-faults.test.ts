@@ -3,7 +3,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { ChunkHandle } from '../../src/base/ids.ts'
-import { BLOCK_BYTES } from '../../src/base/limits.ts'
+import { BLOCK_BYTES, PIECE_BYTES, PIECE_BYTES_MAX } from '../../src/base/limits.ts'
 import { MiB } from '../../src/base/units.ts'
 import { type Fixture, rejects, withCluster } from './cluster-fixture.ts'
 
@@ -143,6 +143,57 @@ test('a server that lies about bytes or checksums is found out', async () => {
     const chunk = fixture.servers[0]!.disk.chunks.get(handle)!
     chunk.length = 5 * MiB
     assert.is(Buffer.compare(await fixture.client.readFile('/file'), bytes), 0)
+  })
+})
+
+/** Copies a file of 30 MiB out of the cluster. @returns what the servers were asked for */
+async function copied({ client, servers, world }: Fixture): Promise<readonly number[]> {
+  const bytes = world.random.bytes(30 * MiB)
+  await client.writeFile('/large', bytes)
+  const parts: Buffer[] = []
+  await (await client.openReader('/large')).copyTo(async (slices) => {
+    for (const slice of slices) parts.push(Buffer.from(slice))
+  })
+  assert.is(Buffer.compare(Buffer.concat(parts), bytes), 0)
+  assert.is(world.network.retainedBuffers, 0)
+  return servers.flatMap(({ readLengths }) => readLengths)
+}
+
+test('a long copy asks for large parts while they come quickly, and for small ones on a slow way', async () => {
+  await withCluster(18, async (fixture) => {
+    const lengths = await copied(fixture)
+    assert.is(lengths.filter((length) => length > PIECE_BYTES).length, 6, lengths.join(' '))
+    assert.is(Math.max(...lengths), PIECE_BYTES_MAX)
+  })
+  await withCluster(19, async (fixture) => {
+    for (const { machine } of fixture.servers) {
+      fixture.world.network.setLink(machine.name, 'client', { bytesPerMs: 4000 })
+    }
+    const lengths = await copied(fixture)
+    assert.is(Math.max(...lengths), PIECE_BYTES, lengths.join(' '))
+  })
+})
+
+test('a server that sends less than it was asked for is asked for the rest', async () => {
+  await withCluster(20, async (fixture) => {
+    for (const server of fixture.servers) server.readBytesMax = PIECE_BYTES
+    const lengths = await copied(fixture)
+    assert.ok(lengths.includes(PIECE_BYTES_MAX - PIECE_BYTES), lengths.join(' '))
+  })
+})
+
+test('a long hole is zeros in large parts too', async () => {
+  await withCluster(21, async ({ client, world }) => {
+    const end = world.random.bytes(5000)
+    await client.writeFile('/sparse', Buffer.from('begin'))
+    await client.truncate('/sparse', 40 * MiB)
+    await client.writeFile('/sparse', end, { append: true })
+    const parts: Buffer[] = []
+    await (await client.openReader('/sparse')).copyTo(async (slices) => {
+      for (const slice of slices) parts.push(Buffer.from(slice))
+    })
+    const expected = Buffer.concat([Buffer.from('begin'), Buffer.alloc(40 * MiB - 5), end])
+    assert.is(Buffer.compare(Buffer.concat(parts), expected), 0)
   })
 })
 
