@@ -44,6 +44,8 @@ export const ROWS_PER_RECORD_MAX = 10_000
 export const SESSION_REPLIES_MAX = 1024
 /** A session ends by a record after this much silence, in cluster time. */
 export const SESSION_SILENCE_MS = 10 * MINUTE_MS
+/** Small files that one request may name: its answer holds as many refusals, each with a path or two. */
+export const FILES_PER_REQUEST_MAX = 64
 /** Extents that one request may carry. */
 export const EXTENTS_PER_REQUEST_MAX = 8192
 

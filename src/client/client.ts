@@ -17,6 +17,7 @@ import { Aborts } from './aborts.ts'
 import { Appender, type AppenderOptions } from './appender.ts'
 import { fileChecksum } from './checksum.ts'
 import { type Core, change } from './core.ts'
+import { FileNamer } from './file-namer.ts'
 import { type FsckChunk, type FsckDetail, type FsckPage, type FsckResult, FsckTally } from './fsck.ts'
 import { Links } from './links.ts'
 import { LocationCache } from './location-cache.ts'
@@ -124,7 +125,9 @@ export class Client {
     })
     const locations = new LocationCache()
     const peers = new Peers(io, { zone: options.zone ?? '', rack: options.rack ?? '' }, links.ownHosts)
-    const parts = { lanes: new Lanes(), aborts: new Aborts(), closing: this.#closing.signal }
+    const aborts = new Aborts()
+    const namer = new FileNamer(io.clock, aborts, links)
+    const parts = { lanes: new Lanes(), namer, aborts, closing: this.#closing.signal }
     this.#core = { io, links, masters, sessions, locations, peers, ...parts }
     this.#packer = new Packer(this.#core)
     this.#replicas = new ReplicaReader(this.#core, options.directReads ?? true)

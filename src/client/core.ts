@@ -5,9 +5,10 @@ import type { Io } from '../io/io.ts'
 import type { Lanes } from '../rpc/lanes.ts'
 import type { MessageName, ReplyOf, RequestOf } from '../wire/messages.ts'
 import type { Aborts } from './aborts.ts'
+import type { FileNamer } from './file-namer.ts'
 import type { Links } from './links.ts'
 import type { LocationCache } from './location-cache.ts'
-import type { By, Masters } from './masters.ts'
+import type { By, Masters, Send } from './masters.ts'
 import type { Patience } from './patience.ts'
 import type { Peers } from './peers.ts'
 import type { Sessions } from './session.ts'
@@ -22,6 +23,7 @@ export interface Core {
   /** Reads of chunkservers by what ends them. */
   readonly aborts: Aborts
   readonly lanes: Lanes
+  readonly namer: FileNamer
   /** Fires when the client is closed: what goes on in the background ends by it. */
   readonly closing: AbortSignal
 }
@@ -35,11 +37,12 @@ export async function change<K extends MessageName>(
   name: K,
   makeRequest: (by: By) => RequestOf<K>,
   patience: Patience,
+  send?: Send<K>,
 ): Promise<ReplyOf<K>> {
   for (;;) {
     const session = core.sessions.current()
     try {
-      return await core.masters.change(name, makeRequest, session, patience)
+      return await core.masters.change(name, makeRequest, session, patience, send)
     } catch (error) {
       if (!session.isEnded || !isDfsError(error, 'SESSION_ENDED')) throw error
     }

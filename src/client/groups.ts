@@ -41,8 +41,8 @@ export interface GroupRules<T, R> {
   /** Whether `item` may go in one group with `first`. */
   fits(first: T, item: T): boolean
   /**
-   * Carries a group out: settles each member that still waits, by the time it resolves. What it rejects with is what
-   * the rest of the members get.
+   * Carries a group out. What it rejects with is what the members get that still wait; one that waits when it resolves
+   * (the next group may go then) is settled later by whoever `run` gave it to.
    *
    * @param members  at least one; some may stop waiting at any time
    */
@@ -125,12 +125,14 @@ export class Groups<T, R> {
 
   #start(group: readonly Place<T, R>[]): void {
     this.#underWay++
-    const end = (error: unknown): void => {
+    const end = (): void => {
       this.#underWay--
-      for (const member of group) member.reject(error)
       this.#plan()
     }
-    this.#rules.run(group).then(() => end(new DfsError('INTERNAL', 'a group ended without an answer')), end)
+    this.#rules.run(group).then(end, (error: unknown) => {
+      for (const member of group) member.reject(error)
+      end()
+    })
   }
 
   /** A member is settled. */

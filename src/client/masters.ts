@@ -22,8 +22,22 @@ import type { Session } from './session.ts'
 
 export type By = Infer<typeof requester>
 
+export interface SendOptions {
+  readonly timeoutMs: number
+  readonly signal: AbortSignal | undefined
+  /** To be called when the request leaves: from then on it may happen. */
+  readonly onSend: () => void
+}
+
+/** Another way to send one change than as a message of its own. Errors: as Links.call. */
+export type Send<K extends MessageName> = (
+  connection: Connection,
+  request: RequestOf<K>,
+  options: SendOptions,
+) => Promise<ReplyOf<K>>
+
 /** One question to a master takes at most this long before another master, or the same again, is asked. */
-const CALL_MS = 15 * SECOND_MS
+export const MASTER_CALL_MS = 15 * SECOND_MS
 /** A change that was refused is not sent once more with less time left: unanswered, a plain no would become an unknown. */
 const LAST_TRY_MS_MIN = 200
 
@@ -72,6 +86,7 @@ export class Masters {
    *
    * @param makeRequest  the request for the requester given: called again for every repetition, as the floor moves
    * @param session      on whose behalf
+   * @param send         how a request is sent; as a message of its own when left out
    * Errors: as the message's; OUTCOME_UNKNOWN when it was sent and patience ended before the answer; SESSION_ENDED;
    * TIMEOUT or the last fault when it certainly did not happen; ABORTED (`detail.outcome` is 'unknown' when it may have happened).
    */
@@ -80,6 +95,7 @@ export class Masters {
     makeRequest: (by: By) => RequestOf<K>,
     session: Session,
     patience: Patience,
+    send?: Send<K>,
   ): Promise<ReplyOf<K>> {
     const begun = session.begin(patience)
     let number = typeof begun === 'number' ? begun : await begun
@@ -98,8 +114,13 @@ export class Masters {
           if (connection instanceof Promise) connection = await connection
           const by: By = { session: session.id, request: number, floor: Math.min(session.floor, number - 1) }
           const request = makeRequest(by)
-          wasSent = true
-          return await this.#links.call(connection, name, request, { timeoutMs, signal: patience.signal })
+          const { signal } = patience
+          const onSend = (): void => {
+            wasSent = true
+          }
+          if (send !== undefined) return await send(connection, request, { timeoutMs, signal, onSend })
+          onSend()
+          return await this.#links.call(connection, name, request, { timeoutMs, signal })
         } catch (error) {
           last = this.#judge(error, patience)
           if (wasSent && isOutcomeOpen(last)) isOpen = true
@@ -135,7 +156,7 @@ export class Masters {
 
   #leftMs(patience: Patience, last: DfsError | undefined): number {
     try {
-      return patience.capMs(CALL_MS, last)
+      return patience.capMs(MASTER_CALL_MS, last)
     } catch (error) {
       throw endOfPatience(error, last)
     }

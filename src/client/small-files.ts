@@ -39,7 +39,7 @@ export async function putSmall(
   const inode = newInodeOf(options)
   const mtimeMs = options.mtimeMs ?? 0
   const put = (extents: Extent[]) =>
-    change(core, 'putFile', (by) => ({ by, publish, inode, extents, mtimeMs }), patience)
+    change(core, 'putFile', (by) => ({ by, publish, inode, extents, mtimeMs }), patience, core.namer.name)
   await (slices.every((slice) => slice.length === 0) ? put([]) : packAnd(packer, slices, inode.goal, patience, put))
 }
 

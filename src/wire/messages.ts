@@ -11,6 +11,7 @@ import {
   COPIES_PER_SERVER_MAX,
   DIRECTORIES_MAX,
   EXTENTS_PER_REQUEST_MAX,
+  FILES_PER_REQUEST_MAX,
   GATHER_RANGES_MAX,
   GATHER_SOURCES_MAX,
   PATH_BYTES_MAX,
@@ -533,6 +534,33 @@ export const Message = {
     means: 'one entry (or all: 0) due at once',
     request: struct({ by: requester, trash: uint }),
     reply: nothing,
+  },
+  putFiles: {
+    number: 124,
+    from: 'client',
+    to: 'master',
+    data: 'none',
+    means: 'several of `putFile`, each for itself, as if they had come one by one',
+    request: struct({
+      session,
+      floor: uint,
+      files: list(
+        struct({ request: integer(1), publish, inode: newInode, extent: optional(extent), mtimeMs: uint }),
+        FILES_PER_REQUEST_MAX,
+      ),
+    }),
+    reply: struct({
+      /** One a file, in their order. */
+      verdicts: list(
+        struct({
+          /** 0: none was made. */
+          inode: uint,
+          /** Why not, as in the body of an error frame. Nil beside inode 0: nothing was tried, ask with `putFile`. */
+          refusal: optional(document),
+        }),
+        FILES_PER_REQUEST_MAX,
+      ),
+    }),
   },
 
   // Client to master: chunks under way.

@@ -2,7 +2,16 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { DfsError } from '../../src/base/errors.ts'
+import type { SessionId } from '../../src/base/ids.ts'
 import { KiB, MiB } from '../../src/base/units.ts'
+import { Aborts } from '../../src/client/aborts.ts'
+import type { Client } from '../../src/client/client.ts'
+import { FileNamer } from '../../src/client/file-namer.ts'
+import type { Links } from '../../src/client/links.ts'
+import type { Connection } from '../../src/rpc/connection.ts'
+import { simSeeds } from '../sim/options.ts'
+import { SimWorld } from '../sim/world.ts'
 import { rejects, withCluster } from './cluster-fixture.ts'
 import type { FakeChunkserver } from './fake-chunkserver.ts'
 
@@ -100,5 +109,135 @@ test('many at once stay within the bytes that may be under way, and fill one sma
     { master: { chunkBytes: 2 * MiB } },
   )
 })
+
+test('names given at the same time travel together; each is refused by itself, and one alone goes by itself', async () => {
+  await withCluster(94, async ({ client }) => {
+    const before = await asked(client)
+    const writes = Array.from({ length: 200 }, (_, i) =>
+      client.writeFile(`/f${i % 100}`, Buffer.alloc(i < 150 ? 10 : 0, i)),
+    )
+    const results = await Promise.allSettled(writes)
+    assert.is(results.filter(({ status }) => status === 'fulfilled').length, 100, 'one of two wins')
+    results.forEach((result, i) => {
+      if (result.status === 'rejected') assert.match(String(result.reason), new RegExp(`/f${i % 100}\\b`))
+    })
+    assert.is((await client.list('/', { limit: 1000 })).entries.length, 100)
+    const { putFiles = 0, putFile = 0 } = await asked(client)
+    assert.ok(putFiles - (before.putFiles ?? 0) >= 2 && putFiles + putFile <= 12, `${putFiles} and ${putFile} requests`)
+    await client.writeFile('/alone', Buffer.from('x'))
+    assert.is((await asked(client)).putFile, putFile + 1)
+  })
+})
+
+test('a master that dies with many names on their way: each file is there once, and none is refused as its own double', async () => {
+  for (const seed of simSeeds(6)) {
+    await withCluster(seed, async ({ client, world, master }) => {
+      let crashes = 0
+      const torture = async (): Promise<void> => {
+        for (; crashes < 5; crashes++) {
+          await world.sleep(5 + world.random.below(60))
+          // What arrives is logged; answers don't come out any more.
+          if (world.random.chance(0.7)) world.network.partition('master', 'client', { oneWay: true })
+          await world.sleep(5 + world.random.below(60))
+          master.crash(world.random.chance(0.5))
+          world.network.heal()
+          await master.restart()
+        }
+      }
+      const torturing = torture()
+      const paths: string[] = []
+      while (crashes < 5) {
+        const round = Array.from({ length: 30 }, (_, i) => `/f${paths.length + i}`)
+        paths.push(...round)
+        await Promise.all(round.map((path) => client.writeFile(path, Buffer.from(`of ${path}`))))
+      }
+      await torturing
+      for (const path of paths) assert.is((await client.readFile(path)).toString(), `of ${path}`, `seed ${seed}`)
+    })
+  }
+})
+
+test('a file whose open tail has to be sealed first is waited for alone', async () => {
+  await withCluster(95, async ({ client, world, servers }) => {
+    const appender = await client.openAppender('/log', { create: true })
+    await appender.append(Buffer.from('record'))
+    // Its tail can't be sealed as long as nobody who holds it answers a fence.
+    for (const server of servers) {
+      server.interfere = async (name) => {
+        if (name === 'fence') await world.sleep(4000)
+      }
+    }
+    const startMs = world.nowMs
+    let replacedMs = 0
+    const replaced = client.writeFile('/log', Buffer.from('new'), { overwrite: true }).then(() => {
+      replacedMs = world.nowMs - startMs
+    })
+    await Promise.all(Array.from({ length: 30 }, (_, i) => client.writeFile(`/f${i}`, Buffer.from(`${i}`))))
+    assert.ok(world.nowMs - startMs < 1000, `${world.nowMs - startMs} ms`)
+    await replaced
+    assert.ok(replacedMs >= 4000, `${replacedMs} ms`)
+    assert.is((await client.readFile('/log')).toString(), 'new')
+    await appender.close()
+  })
+})
+
+test('a master that does not know putFiles is asked for each file, and not tried again', async () => {
+  const world = new SimWorld(96)
+  await world.run(async () => {
+    const calls: string[] = []
+    let answer: () => unknown = () => {
+      throw new DfsError('UNKNOWN_MESSAGE', 'message 124 is not known here')
+    }
+    // Only what the namer uses of it.
+    const links = {
+      call: async (_: unknown, name: string) => {
+        calls.push(name)
+        await world.sleep(5)
+        return name === 'putFile' ? { inode: 7 } : answer()
+      },
+    } as unknown as Links
+    const connection = {} as unknown as Connection
+    const name = (namer: FileNamer, sent: number[], request: number) =>
+      namer.name(
+        connection,
+        {
+          by: { session: 1 as SessionId, request, floor: request - 1 },
+          publish: { path: `/f${request}`, overwrite: false },
+          inode: { mode: 0o644, owner: '', group: '', goal: 0 },
+          extents: [],
+          mtimeMs: 0,
+        },
+        { timeoutMs: 1000, signal: undefined, onSend: () => sent.push(request) },
+      )
+    const { clock } = world.machine('a').io
+    const sent: number[] = []
+    const old = new FileNamer(clock, new Aborts(), links)
+    assert.equal(await Promise.all([1, 2, 3].map((request) => name(old, sent, request))), Array(3).fill({ inode: 7 }))
+    assert.equal(calls.splice(0), ['putFiles', 'putFile', 'putFile', 'putFile'])
+    await Promise.all([4, 5].map((request) => name(old, sent, request)))
+    assert.equal(calls.splice(0), ['putFile', 'putFile'])
+    // Answers that can't be believed.
+    const sane = new FileNamer(clock, new Aborts(), links)
+    answer = () => ({ verdicts: [{ inode: 1, refusal: undefined }] })
+    const ends = await Promise.allSettled([6, 7].map((request) => name(sane, sent, request)))
+    for (const end of ends) assert.match(String(end.status === 'rejected' && end.reason), /1 verdicts on 2 files/)
+    answer = () => ({
+      verdicts: [
+        { inode: 0, refusal: 'no' },
+        { inode: 9, refusal: undefined },
+      ],
+    })
+    const [refused, named] = await Promise.allSettled([8, 9].map((request) => name(sane, sent, request)))
+    assert.is(refused?.status, 'rejected')
+    assert.equal(named, { status: 'fulfilled', value: { inode: 9 } })
+    assert.equal(new Set(sent), new Set([1, 2, 3, 4, 5, 6, 7, 8, 9]))
+  })
+})
+
+/** How often the master was asked for what. */
+async function asked(client: Client): Promise<Record<string, number>> {
+  const document = (await client.top()) as { requests: Record<string, number> }
+  return document.requests
+}
 
 test.run()

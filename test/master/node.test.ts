@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert'
 import { isDfsError } from '../../src/base/errors.ts'
 import type { SessionId } from '../../src/base/ids.ts'
 import { MiB } from '../../src/base/units.ts'
+import { errorFromBody } from '../../src/wire/error-body.ts'
 import { codeOf, RawClient } from '../sim/raw-client.ts'
 import { SimMaster } from '../sim/sim-master.ts'
 import { SimWorld } from '../sim/world.ts'
@@ -153,6 +154,43 @@ test('a request sent again has the first answer, also after a restart', () =>
     assert.equal(
       await client.until(() => client.ask('makeDirectory', { by, path: '/once', parents: false, inode })),
       first,
+    )
+  }))
+
+test('several files in one request: a verdict each, the same ones when it is sent again, also after a restart', () =>
+  world(14, async (_world, master, client) => {
+    await master.start()
+    const file = (request: number, path: string) => {
+      return { request, publish: { path, overwrite: false }, inode, extent: undefined, mtimeMs: 0 }
+    }
+    const request = {
+      session: client.session,
+      floor: 0,
+      files: [file(1, '/a'), file(2, '/b'), file(3, '/a'), file(4, '/no/c'), file(5, '/c')],
+    }
+    const { verdicts } = await client.ask('putFiles', request)
+    assert.equal(
+      verdicts.map((verdict) => verdict.inode > 0),
+      [true, true, false, false, true],
+    )
+    const refusals = verdicts.flatMap(({ refusal }) => (Array.isArray(refusal) ? errorFromBody(refusal) : []))
+    assert.equal(
+      refusals.map(({ code }) => code),
+      ['ALREADY_EXISTS', 'NOT_FOUND'],
+    )
+    assert.equal((await client.ask('putFiles', request)).verdicts, verdicts)
+    master.crash(true)
+    await master.restart()
+    // A part of it, and one number by itself: it is the numbers that count.
+    const again = await client.until(() => client.ask('putFiles', { ...request, files: request.files.slice(1, 4) }))
+    assert.equal(again.verdicts, verdicts.slice(1, 4))
+    const by = { session: client.session, request: 5, floor: 0 }
+    const one = { by, publish: { path: '/c', overwrite: false }, inode, extents: [], mtimeMs: 0 }
+    assert.is((await client.ask('putFile', one)).inode, verdicts[4]?.inode)
+    const { entries } = await client.ask('list', { path: '/', after: undefined, limit: 100 })
+    assert.equal(
+      entries.map(({ name }) => name),
+      ['a', 'b', 'c'],
     )
   }))
 

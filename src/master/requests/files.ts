@@ -1,13 +1,14 @@
 // Requests about the bytes of files: opening, extents, the chunks of a writer.
 
-import { DfsError } from '../../base/errors.ts'
+import { DfsError, isDfsError } from '../../base/errors.ts'
 import type { ChunkHandle, InodeId, ServerId } from '../../base/ids.ts'
 import { HOLE } from '../../base/ids.ts'
+import { errorToBody } from '../../wire/error-body.ts'
 import type { Allocation } from '../../wire/messages.ts'
 import { change, type Handlers, type MasterContext, replyNumber, touchSession } from '../context.ts'
 import { locationOf, noteAwaited } from '../locate.ts'
 import { checkTarget, factsOf, fileAt, fileStat, goalOf } from '../lookup.ts'
-import type { Requester, SealClaim } from '../operations.ts'
+import type { Operation, Requester, SealClaim } from '../operations.ts'
 import { placeChunk } from '../place.ts'
 import { changed, inodeIn } from './namespace.ts'
 
@@ -39,6 +40,23 @@ export const fileHandlers = {
   putFile: async (context, { by, publish, inode, extents, mtimeMs }) => ({
     inode: inodeIn(await change(context, { kind: 'putFile', by, publish, inode, extents, mtimeMs })),
   }),
+
+  putFiles: async (context, { session, floor, files }) => {
+    const verdicts = files.map(({ request, publish, inode, extent, mtimeMs }) => {
+      const extents = extent === undefined ? [] : [extent]
+      const operation: Operation = {
+        kind: 'putFile',
+        by: { session, request, floor },
+        publish,
+        inode,
+        extents,
+        mtimeMs,
+      }
+      // A tail to be sealed first may take a minute: the others must not wait for it.
+      return context.tails.isInTheWay(operation) ? UNTRIED : verdictOn(context, operation)
+    })
+    return { verdicts: await Promise.all(verdicts) }
+  },
 
   openForWrite: async (context, { by, path, mode, inode, withChunk, avoid }) => {
     const { state } = context
@@ -119,6 +137,18 @@ export const fileHandlers = {
     return {}
   },
 } satisfies Handlers
+
+const UNTRIED = { inode: 0, refusal: undefined }
+
+/** What `putFile` answers, a refusal included. */
+async function verdictOn(context: MasterContext, operation: Operation) {
+  try {
+    return { inode: inodeIn(await change(context, operation)), refusal: undefined }
+  } catch (error) {
+    if (!isDfsError(error)) throw error
+    return { inode: 0, refusal: errorToBody(error) }
+  }
+}
 
 function filePage(context: MasterContext, inode: InodeId, fromOffset: number, limit: number) {
   const { state } = context
