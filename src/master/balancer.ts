@@ -13,7 +13,6 @@ import { formatServer } from '../base/ids.ts'
 import { SECOND_MS } from '../base/units.ts'
 import type { MasterContext } from './context.ts'
 import type { Copies } from './copies.ts'
-import { fullness } from './plan/placement.ts'
 import {
   type BalanceDisk,
   BEGIN_SPREAD,
@@ -148,7 +147,7 @@ export class Balancer {
         path: this.#pathOf(disk.server, disk.directory),
         usedBytes: disk.usedBytes,
         freeBytes: disk.freeBytes,
-        fullness: fullness(disk),
+        fullness: levels.fullnessOf(disk.directory) ?? 0,
         gives: disk.mayGive,
         takes: disk.mayTake,
       })),
@@ -222,9 +221,9 @@ export class Balancer {
       const intent = intentNow(state.server(server.id), proposer.clusterMs)
       const presence = presenceOf(servers.liveness(server, nowMs), intent, server.hasReported)
       if (presence !== 'here' || intent !== 'serve') continue
-      for (const { directory, usedBytes, freeBytes, state: diskState } of server.directories) {
+      for (const { directory, device, usedBytes, freeBytes, state: diskState } of server.directories) {
         if (diskState === 'failed') continue
-        yield { server: server.id, directory, usedBytes, freeBytes, mayGive: true, mayTake: diskState === 'ok' }
+        yield { server: server.id, directory, device, usedBytes, freeBytes, mayGive: true, mayTake: diskState === 'ok' }
       }
     }
   }

@@ -58,10 +58,16 @@ export function placementServers(context: MasterContext): PlacementServer[] {
       life: directory.life,
       isWritable: directory.state === 'ok' && (isQuick(directory) || !server.directories.some(isQuick)),
       capacityBytes: directory.capacityBytes,
-      usedBytes: directory.usedBytes,
+      usedBytes: usedOnDevice(server, directory),
       freeBytes: directory.freeBytes,
     })),
   }))
+}
+
+/** Bytes of the chunks of all the server's directories that share a device with this one: its room is theirs together. */
+function usedOnDevice({ directories }: ServerView, { device, usedBytes }: DirectoryFacts): number {
+  if (device === '') return usedBytes
+  return directories.reduce((sum, one) => sum + (one.device === device ? one.usedBytes : 0), 0)
 }
 
 /** Servers that have nothing but disks slower than the others'. */

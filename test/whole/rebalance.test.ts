@@ -242,4 +242,30 @@ test('servers die and come back while the disks are being levelled: never below 
   }
 })
 
+test('a server whose two directories lie on one disk is no emptier than it is: neither placement nor moves fill it up', async () => {
+  const world = new SimWorld(9)
+  await world.run(async () => {
+    const cluster = new SimCluster(world, 4, { chunkBytes: CHUNK_BYTES })
+    for (const { machine } of cluster.chunkservers) machine.disk.options.capacityBytes = DISK_BYTES
+    await cluster.master.start()
+    const [first, ...others] = cluster.chunkservers
+    await first!.start(['/disk/a', '/disk/b', '/disk/c'])
+    for (const chunkserver of others) await chunkserver.start()
+    const client = await cluster.client({ timeoutMs: 20_000 })
+    // One replica each: the choice is placement's alone.
+    for (let index = 0; index < 120; index++) {
+      await client.writeFile(`/f${index}`, world.random.bytes(CHUNK_BYTES), { goal: 1 })
+      await world.sleep(200)
+    }
+    await world.sleep(5 * MINUTE_MS)
+    const bytes = cluster.chunkservers.map(({ machine }) => machine.disk.usedBytes())
+    const mean = bytes.reduce((sum, one) => sum + one, 0) / bytes.length
+    assert.ok(bytes[0]! <= mean + 0.06 * DISK_BYTES, `${bytes[0]} bytes on the shared disk, ${mean} on the mean one`)
+    const { disks, spread } = await balanceOf(client)
+    assert.ok(spread <= 0.1, `${spread}`)
+    assert.is(new Set(disks.filter(({ server }) => server === 'cs-1').map(({ fullness }) => fullness)).size, 1)
+    client.close()
+  })
+})
+
 test.run()

@@ -13,7 +13,7 @@ export interface PlacementDirectory {
   readonly life: Life
   readonly isWritable: boolean
   readonly capacityBytes: number
-  /** Of chunks; what else lies on the disk is neither used nor free. */
+  /** Of chunks, of all directories on the same device; what else lies on the disk is neither used nor free. */
   readonly usedBytes: number
   readonly freeBytes: number
 }

@@ -22,42 +22,60 @@ export const END_SPREAD = 0.04
 export interface BalanceDisk {
   readonly server: ServerId
   readonly directory: DirectoryId
+  /** Names what the directories of a server share that lie on one device; '': it shares with none. */
+  readonly device: string
+  /** Of its own chunks. */
   readonly usedBytes: number
+  /** Of the device. */
   readonly freeBytes: number
   readonly mayGive: boolean
   readonly mayTake: boolean
 }
 
-/** How full the disks are, and would be after the moves that are planned. */
+/**
+ * How full the disks are, and would be after the moves that are planned. Directories of a server on one device are one
+ * disk: its room is counted once, and what is moved from one of them is room for all.
+ */
 export class Levels {
   /** Of all chunks' room on all disks, the part that is taken: what every disk should be at. */
   readonly mean: number
   readonly #disks: ReadonlyMap<DirectoryId, Level>
+  readonly #rooms: readonly Room[]
   /** Those that may take more, emptiest first. */
   readonly #takers: Level[]
 
   constructor(disks: Iterable<BalanceDisk>) {
-    const levels = [...disks].map((disk) => ({ ...disk }))
+    const rooms = new Map<string, Room>()
+    const levels = [...disks].map((disk) => {
+      const key = disk.device === '' ? `directory ${disk.directory}` : `${disk.server} ${disk.device}`
+      const room = rooms.get(key) ?? { usedBytes: 0, freeBytes: disk.freeBytes }
+      rooms.set(key, room)
+      room.usedBytes += disk.usedBytes
+      // Told one after the other while others write: the least is the latest, or the safest.
+      room.freeBytes = Math.min(room.freeBytes, disk.freeBytes)
+      return new Level(disk, room)
+    })
     this.#disks = new Map(levels.map((level) => [level.directory, level]))
     this.#takers = levels.filter(({ mayTake }) => mayTake)
     this.#sort()
+    this.#rooms = [...rooms.values()]
     this.mean = fullness({
-      usedBytes: levels.reduce((total, { usedBytes }) => total + usedBytes, 0),
-      freeBytes: levels.reduce((total, { freeBytes }) => total + freeBytes, 0),
+      usedBytes: this.#rooms.reduce((total, { usedBytes }) => total + usedBytes, 0),
+      freeBytes: this.#rooms.reduce((total, { freeBytes }) => total + freeBytes, 0),
     })
   }
 
   /** How far the disk that is furthest from the mean is from it, 0 .. 1. */
   get spread(): number {
     let spread = 0
-    for (const level of this.#disks.values()) spread = Math.max(spread, Math.abs(fullness(level) - this.mean))
+    for (const room of this.#rooms) spread = Math.max(spread, Math.abs(fullness(room) - this.mean))
     return spread
   }
 
   /** Bytes above the mean, over all disks: what a perfect balance would have to move. */
   get bytesToMove(): number {
     let bytes = 0
-    for (const { usedBytes, freeBytes } of this.#disks.values())
+    for (const { usedBytes, freeBytes } of this.#rooms)
       bytes += Math.max(0, usedBytes - this.mean * (usedBytes + freeBytes))
     return Math.round(bytes)
   }
@@ -85,10 +103,10 @@ export class Levels {
   }
 
   #add(directory: DirectoryId, bytes: number): void {
-    const level = this.#disks.get(directory)
-    if (!level) return
-    level.usedBytes = Math.max(0, level.usedBytes + bytes)
-    level.freeBytes = Math.max(0, level.freeBytes - bytes)
+    const room = this.#disks.get(directory)?.room
+    if (!room) return
+    room.usedBytes = Math.max(0, room.usedBytes + bytes)
+    room.freeBytes = Math.max(0, room.freeBytes - bytes)
   }
 
   #sort(): void {
@@ -96,7 +114,38 @@ export class Levels {
   }
 }
 
-type Level = { -readonly [K in keyof BalanceDisk]: BalanceDisk[K] }
+/** What the directories on one device have together. */
+interface Room {
+  usedBytes: number
+  freeBytes: number
+}
+
+/** A directory, as full as its device is. */
+class Level implements BalanceDisk {
+  readonly server: ServerId
+  readonly directory: DirectoryId
+  readonly device: string
+  readonly mayGive: boolean
+  readonly mayTake: boolean
+  readonly room: Room
+
+  constructor({ server, directory, device, mayGive, mayTake }: BalanceDisk, room: Room) {
+    this.server = server
+    this.directory = directory
+    this.device = device
+    this.mayGive = mayGive
+    this.mayTake = mayTake
+    this.room = room
+  }
+
+  get usedBytes(): number {
+    return this.room.usedBytes
+  }
+
+  get freeBytes(): number {
+    return this.room.freeBytes
+  }
+}
 
 /** Whether levelling goes on, or begins. Two thresholds: what was just made level is left alone for long. */
 export function mustLevel(spread: number, isLevelling: boolean): boolean {

@@ -49,7 +49,7 @@ function cluster(given: readonly Given[]) {
       copiesIn: 0,
       copiesOut: 0,
     })
-    disks.push({ server: id, directory, usedBytes: used, freeBytes: room - used, mayGive, mayTake })
+    disks.push({ server: id, directory, device: '', usedBytes: used, freeBytes: room - used, mayGive, mayTake })
   }
   return { servers, disks, levels: new Levels(disks) }
 }
@@ -67,6 +67,34 @@ function want(handle: number, length: number, ...servers: number[]): MoveWant {
     })),
   }
 }
+
+test('directories of a server on one device are one disk, also while moves are planned', () => {
+  const disk = (server: number, directory: number, device: string, usedBytes: number, freeBytes: number) => ({
+    server: server as ServerId,
+    directory: directory as DirectoryId,
+    device,
+    usedBytes,
+    freeBytes,
+    mayGive: true,
+    mayTake: true,
+  })
+  // Server 1: 800 of 1000 in two directories. Apart, each would seem to have 400 of 600.
+  const levels = new Levels([
+    disk(1, 101, 'sda', 400, 200),
+    disk(1, 102, 'sda', 400, 210),
+    disk(2, 103, 'sda', 200, 800),
+    disk(3, 104, '', 200, 800),
+    disk(3, 105, '', 200, 800),
+  ])
+  assert.is(levels.mean, 1400 / 4000)
+  assert.is(levels.fullnessOf(101 as DirectoryId), 0.8)
+  assert.is(levels.fullnessOf(102 as DirectoryId), 0.8)
+  assert.is(levels.fullnessOf(103 as DirectoryId), 0.2, "another server's device is another, whatever its name")
+  assert.is(levels.fullnessOf(105 as DirectoryId), 0.2, 'without a name it is its own')
+  levels.move(101 as DirectoryId, 104 as DirectoryId, 300)
+  assert.is(levels.fullnessOf(102 as DirectoryId), 0.5, 'what leaves one is room for the other')
+  assert.is(levels.of(101 as DirectoryId)!.freeBytes, 500)
+})
 
 test('from the fuller to the emptier: the target holds none, and trims would take the replica that is meant', () => {
   const { servers, levels } = cluster([{ used: 800 }, { used: 700 }, { used: 600 }, { used: 100 }])
