@@ -158,6 +158,19 @@ export class SimNetwork {
     return this.#sum((process) => process.retainedBytes)
   }
 
+  /** Each two machines that are connected: how often, and the most bytes that one end still holds in its process. */
+  pairs(): Iterable<{ readonly pair: string; readonly connections: number; readonly unsentBytes: number }> {
+    const pairs = new Map<string, { pair: string; connections: number; unsentBytes: number }>()
+    for (const socket of this.#sockets) {
+      const pair = socket.machineNames
+      const entry = pairs.get(pair) ?? { pair, connections: 0, unsentBytes: 0 }
+      if (socket.isClient) entry.connections++
+      entry.unsentBytes = Math.max(entry.unsentBytes, socket.queuedBytes)
+      pairs.set(pair, entry)
+    }
+    return pairs.values()
+  }
+
   // For sockets.
 
   link(from: string, to: string): Link {

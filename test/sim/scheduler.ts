@@ -111,6 +111,14 @@ export class Scheduler {
     return events.filter((event) => event.owner === owner && !event.isCancelled).map(({ kind }) => kind)
   }
 
+  /** How many things are yet to happen to each process. */
+  pendingCounts(): Map<EventOwner, number> {
+    const counts = new Map<EventOwner, number>()
+    for (const { owner, isCancelled } of this.#heap)
+      if (owner !== undefined && !isCancelled) counts.set(owner, (counts.get(owner) ?? 0) + 1)
+    return counts
+  }
+
   /** Puts a kept event back, to run now. */
   putBack(event: SimEvent): void {
     const run = () => {

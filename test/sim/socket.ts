@@ -94,6 +94,11 @@ export class SimSocket implements Socket {
     return peer === undefined ? this.#machineName : peer.#machineName
   }
 
+  /** `a-b`, the one that connected first. */
+  get machineNames(): string {
+    return this.isClient ? `${this.#machineName}-${this.#peerName}` : `${this.#peerName}-${this.#machineName}`
+  }
+
   get isStarted(): boolean {
     return this.#handler !== undefined
   }

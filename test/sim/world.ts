@@ -36,6 +36,7 @@ export class SimWorld {
   readonly #machines = new Map<string, SimMachine>()
   readonly #chance: Random
   readonly #atEvent: { count: number; action: () => void }[] = []
+  readonly #watches: { readonly everyMs: number; readonly look: () => void; nextMs: number }[] = []
   #failure: unknown
   #isRunning = false
   #lastDeathEvent = -1
@@ -124,6 +125,7 @@ export class SimWorld {
             // What an action resolved gets its turn before time goes on.
             if (!this.#runActions()) {
               if (this.eventCount >= this.options.eventsMax) throw new Error(`more than ${this.eventCount} events`)
+              this.#lookAround()
               if (!this.scheduler.step()) throw new Error('nothing is left to happen, and the run has not ended')
             }
             if (drainMicrotasks === undefined) break
@@ -160,6 +162,11 @@ export class SimWorld {
     this.#atEvent.push({ count: this.eventCount + count, action })
   }
 
+  /** Calls `look` between events, about every `everyMs`: no event itself, so it must change nothing. */
+  watch(everyMs: number, look: () => void): void {
+    this.#watches.push({ everyMs, look, nextMs: this.nowMs + everyMs })
+  }
+
   /** Waits until `condition` holds, looking every `everyMs`; fails the run when it doesn't within `timeoutMs`. */
   async until(what: string, condition: () => boolean, timeoutMs = 60_000, everyMs = 10): Promise<void> {
     const deadlineMs = this.nowMs + timeoutMs
@@ -177,6 +184,14 @@ export class SimWorld {
   /** Told by a machine whose process died. */
   processDied(): void {
     this.#lastDeathEvent = this.eventCount
+  }
+
+  #lookAround(): void {
+    for (const watch of this.#watches) {
+      if (this.nowMs < watch.nextMs) continue
+      watch.nextMs = this.nowMs + watch.everyMs
+      watch.look()
+    }
   }
 
   /** @returns whether any ran */

@@ -8,6 +8,7 @@ import { type SimOptionsInput, swarmOptions } from '../options.ts'
 import { SimCluster } from '../sim-cluster.ts'
 import { SimWorld } from '../world.ts'
 import { Atlas } from './atlas.ts'
+import { Bounds, checkAtRest, LOOK_EVERY_MS } from './bounds.ts'
 import { checkConvergence, checkNothingLeft, checkReplay, checkReplicas } from './checks.ts'
 import { FileLoad } from './files.ts'
 import { type SwarmPlan, swarmPlan } from './plan.ts'
@@ -44,6 +45,8 @@ export interface SwarmResult {
   virtualMs: number
   checksum: number
   faults: Record<string, number>
+  /** The most that was ever seen of what bounds.ts looks at. */
+  highs: Record<string, number>
 }
 
 const EVENTS_MAX = { short: 1_500_000, long: Number.MAX_SAFE_INTEGER }
@@ -59,6 +62,7 @@ export async function runSwarm(input: SwarmInput): Promise<SwarmResult> {
   return world.run(async () => {
     const swarm = await Swarm.start(world, plan)
     const { result } = swarm
+    swarm.bounds.watch(LOOK_EVERY_MS[input.scale])
     const endMs = (input.durationMs ?? 0) + world.nowMs
     for (;;) {
       await swarm.round()
@@ -92,6 +96,7 @@ class Swarm {
     virtualMs: 0,
     checksum: 0,
     faults: {},
+    highs: {},
   }
   readonly #world: SimWorld
   readonly #plan: SwarmPlan
@@ -101,6 +106,7 @@ class Swarm {
   readonly #files: readonly FileLoad[]
   readonly #readers: readonly ReadLoad[]
   readonly #atlas: Atlas
+  readonly bounds: Bounds
 
   static async start(world: SimWorld, plan: SwarmPlan): Promise<Swarm> {
     const { heartbeatMs, deadAfterMs, goal, minReplicas, chunkBytes, checkpointEveryBytes, retentionMs } = plan
@@ -132,6 +138,7 @@ class Swarm {
     const [fileClients, readClients] = [clients.slice(0, plan.fileClients), clients.slice(plan.fileClients)]
     this.#files = fileClients.map((client, index) => new FileLoad(world, client, `/c${index}`, plan))
     this.#readers = readClients.slice(0, plan.readers).map((client) => new ReadLoad(world, client, plan, this.#files))
+    this.bounds = new Bounds(world, cluster)
     this.#atlas = new Atlas(world, cluster, plan, operator, this.#files)
   }
 
@@ -168,11 +175,13 @@ class Swarm {
     reader.close()
     result.replicas += await checkReplicas(this.#world, this.#cluster)
     await checkReplay(this.#cluster)
+    await checkAtRest(this.#world, this.#cluster)
     result.rounds++
     result.convergenceMsMax = Math.max(result.convergenceMsMax, tookMs)
     result.done = this.#files.reduce((sum, load) => sum + load.done, 0)
     result.failed = this.#files.reduce((sum, load) => sum + load.failed, 0)
     result.reads = this.#readers.reduce((sum, load) => sum + load.done, 0)
+    result.highs = Object.fromEntries(this.bounds.highs)
     result.faults = Object.fromEntries(this.#atlas.struck)
   }
 
