@@ -26,7 +26,7 @@ export const ErrorCode = {
     number: 2,
     retriable: false,
     means: 'the name is taken',
-    next: 'choose another name, or overwrite with -f',
+    next: 'choose another name, or overwrite with -f where the command has it',
   },
   NOT_A_DIRECTORY: {
     number: 3,
@@ -333,7 +333,10 @@ export const ErrorCode = {
 
 export type ErrorCode = keyof typeof ErrorCode
 
-/** Facts that name the things which disagreed: `{ handle: 17, server: 'cs-3', path: '/a' }`. Plain values only. */
+/**
+ * Facts that name the things which disagreed: `{ handle: 17, server: 'cs-3', path: '/a' }`. Plain values only. `next`
+ * is what a person does next, where more is known than the table says of the code.
+ */
 export type ErrorDetail = Readonly<Record<string, string | number | boolean | undefined>>
 
 /** A fault of the world. `code` is what callers match on; the message names the thing and the two values that disagreed. */
@@ -355,7 +358,7 @@ export class DfsError extends Error {
 
   /** What a person does next. */
   get next(): string {
-    return ErrorCode[this.code].next
+    return typeof this.detail.next === 'string' ? this.detail.next : ErrorCode[this.code].next
   }
 }
 
@@ -371,4 +374,9 @@ export function errorCodeOf(number: number): ErrorCode {
 /** True for a `DfsError` (of the given code, if one is given). */
 export function isDfsError(error: unknown, code?: ErrorCode): error is DfsError {
   return error instanceof DfsError && (code === undefined || error.code === code)
+}
+
+/** Whether the text is a code of the table. */
+export function isErrorCode(text: string): text is ErrorCode {
+  return Object.hasOwn(ErrorCode, text)
 }

@@ -23,6 +23,8 @@ import { type DirectoryIdentity, decodeIdentity, encodeIdentity, IDENTITY_BYTES 
 import { WatchedDisk } from './watched-disk.ts'
 
 const IDENTITY_NEW_NAME = 'identity.new'
+/** How the identity of a master's directory begins (../master/identity.ts). */
+const MASTER_IDENTITY = 'dfs-master '
 const COUNTS_AS_NOTHING = new Set([LOCK_NAME, 'lost+found', IDENTITY_NEW_NAME])
 
 export interface DirectoriesOptions {
@@ -142,6 +144,11 @@ export async function readIdentity(io: Io, path: string): Promise<DirectoryIdent
     const count = await file.read(bytes, 0)
     const identity = decodeIdentity(stat.bytes === IDENTITY_BYTES ? bytes.subarray(0, count) : bytes.subarray(0, 0))
     if (!('fault' in identity)) return identity
+    // A slip of the hand that is not damage.
+    if (bytes.toString('latin1', 0, MASTER_IDENTITY.length) === MASTER_IDENTITY) {
+      const message = `${path} is the data directory of a master: give the chunkserver one of its own`
+      throw new DfsError('WRONG_DISK', message, { path: name })
+    }
     const message = `${name} can't be read: ${identity.fault}. Put it back from a copy; nothing was changed`
     throw new DfsError('WRONG_DISK', message, { path: name })
   } finally {
@@ -151,15 +158,22 @@ export async function readIdentity(io: Io, path: string): Promise<DirectoryIdent
 
 async function lockPlace(io: Io, path: string): Promise<Place> {
   await makeDurably(io, path)
+  // Looked at before the lock as well: in a directory of somebody else's not even that is left behind.
+  await requireOurs(io, path)
   const lock = await io.disk.lock(`${path}/${LOCK_NAME}`)
   try {
-    const identity = await readIdentity(io, path)
-    if (identity === undefined) await requireEmpty(io, path)
-    return { path, lock, identity }
+    return { path, lock, identity: await requireOurs(io, path) }
   } catch (error) {
     await lock.release()
     throw error
   }
+}
+
+/** The identity of a data directory, undefined for one that may become one. WRONG_DISK for all others. */
+async function requireOurs(io: Io, path: string): Promise<DirectoryIdentity | undefined> {
+  const identity = await readIdentity(io, path)
+  if (identity === undefined) await requireEmpty(io, path)
+  return identity
 }
 
 /** Makes the directory, with its parents; each new name is synced in the directory that holds it. */

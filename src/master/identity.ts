@@ -85,7 +85,16 @@ export function decodeIdentity(bytes: Buffer, path: string): MasterIdentity {
   return { clusterId: match[3] as ClusterId, isFormed: match[4] === 'formed' }
 }
 
-async function format(disk: Disk, entropy: Entropy, directory: string): Promise<MasterIdentity> {
+/**
+ * Refuses a directory that can't be a master's, before anything is made in it.
+ *
+ * @throws WRONG_DISK
+ */
+export async function requireMasterDirectory(disk: Disk, directory: string): Promise<void> {
+  if ((await readIdentity(disk, directory)) === undefined) await requireEmpty(disk, directory)
+}
+
+async function requireEmpty(disk: Disk, directory: string): Promise<void> {
   const ours = new Set(['lost+found', 'lock', 'identity.tmp'])
   const strangers = (await disk.list(directory)).filter(({ name }) => !ours.has(name))
   if (strangers.length > 0)
@@ -94,6 +103,10 @@ async function format(disk: Disk, entropy: Entropy, directory: string): Promise<
       `${directory} has no identity of a master but is not empty (${strangers[0]?.name}); give an empty directory or the right one`,
       { path: directory },
     )
+}
+
+async function format(disk: Disk, entropy: Entropy, directory: string): Promise<MasterIdentity> {
+  await requireEmpty(disk, directory)
   const identity = { clusterId: entropy.bytes(16).toString('hex') as ClusterId, isFormed: false }
   await writeIdentity(disk, directory, identity)
   return identity

@@ -29,7 +29,7 @@ import {
   newestCheckpointBytes,
   replay,
 } from './checkpointer.ts'
-import { type MasterDirectory, markFormed, openMasterDirectory } from './identity.ts'
+import { type MasterDirectory, markFormed, openMasterDirectory, requireMasterDirectory } from './identity.ts'
 import { Master } from './master.ts'
 import type { MetadataState } from './metadata/state.ts'
 import { defaultSettings, type MasterSettings } from './settings.ts'
@@ -60,6 +60,8 @@ const SPACE_CHECK_MS = SECOND_MS
 export async function startMaster(io: Io, logger: Logger, options: MasterOptions): Promise<MasterNode> {
   const { disk } = io
   await makeDurableDirectory(disk, options.data)
+  // Asked again under the lock; in a directory of somebody else's not even that is left behind.
+  await requireMasterDirectory(disk, options.data)
   const lock = await disk.lock(`${options.data}/lock`)
   try {
     return await MasterNode.start(io, logger, options, lock)

@@ -155,11 +155,38 @@ test('options come from flags, environment and file; a missing one is wrong usag
   ]) {
     const refused = new Daemon([...other, ...at])
     const { reason, next } = await refused.event('refused')
-    assert.match(String(reason), /127\.0\.0\.1:/)
-    assert.ok(next)
+    assert.match(String(reason), /127\.0\.0\.1:\d+.*another process listens there/)
+    assert.match(String(next), /port 0: a free one/)
     assert.is(await refused.ended, 1)
+    assert.is(refused.text.length, 1, refused.text.join('\n'))
   }
   await master.kill('SIGTERM')
+})
+
+test('a refused start is one line, also of dfsd dev, with the next step of the part that was refused', async () => {
+  const data = scratchDirectory()
+  const at = ['--listen', '127.0.0.1:0', '--http', '127.0.0.1:0']
+  const master = new Daemon(['master', '--data', path.join(data, 'master-1'), ...at])
+  await master.event('ready')
+  const refused = [
+    new Daemon(['master', '--data', path.join(data, 'master-1'), ...at]),
+    new Daemon(['dev', '--data', data, ...at]),
+  ]
+  for (const daemon of refused) {
+    const { code, reason, next } = await daemon.event('refused')
+    assert.is(code, 'LOCKED')
+    assert.match(String(reason), /master-1\/lock is locked by another process/)
+    assert.is(next, 'stop the other process')
+    assert.is(await daemon.ended, 1)
+    assert.is(daemon.text.length, 1, daemon.text.join('\n'))
+  }
+  await master.kill('SIGTERM')
+  for (const role of ['dev', 'master']) {
+    const usage = await dfsd(role, '--data', path.join(data, 'new'), '--chunk-size', '3')
+    assert.is(usage.code, 2)
+    assert.match(usage.err, /--chunk-size is 3: a multiple of 4096/)
+  }
+  assert.not(fs.existsSync(path.join(data, 'new')))
 })
 
 test('the offline tools read what the daemons left, and find the byte that was changed', async () => {

@@ -206,7 +206,14 @@ test('a directory of another cluster, or of something else, is refused and left 
     const refused = await new Daemon(args).event('refused')
     assert.is(refused.code, 'WRONG_DISK', JSON.stringify(refused))
   }
+  const dev = await new Daemon(['dev', '--data', home, '--listen', '127.0.0.1:0']).event('refused')
+  assert.is(dev.code, 'WRONG_DISK', JSON.stringify(dev))
   assert.is(fs.readFileSync(path.join(home, 'thesis.txt'), 'utf8'), 'years of work')
+  assert.equal(fs.readdirSync(home), ['thesis.txt'], 'not even a lock is left')
+
+  await one.master.kill('SIGTERM')
+  const taken = new Daemon(['chunk', '--data', one.masterData, '--master', other.address, ...at])
+  assert.match(String((await taken.event('refused')).reason), /is the data directory of a master/)
   await one.stop()
   await other.stop()
 })

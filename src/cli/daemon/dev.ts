@@ -12,7 +12,7 @@ import { parseAddress } from '../../io/network.ts'
 import { UsageError } from '../failure.ts'
 import { type DaemonContext, defineDaemonVerb } from './context.ts'
 import { type DaemonTools, type Running, runDaemon } from './lifecycle.ts'
-import { chunkTuning, masterTuning } from './options.ts'
+import { checkChunkSize, chunkTuning, masterTuning } from './options.ts'
 import { Part, type PartFacts, type PartSpec } from './part.ts'
 
 const restartAfterMs = 1_000
@@ -37,6 +37,8 @@ export const dev = defineDaemonVerb({
   ],
   async run({ context, values }) {
     const { globals } = context
+    if (!parseAddress(values.listen)) throw new UsageError(`--listen ${values.listen} is not HOST:PORT`)
+    checkChunkSize(values['chunk-size'])
     const settings = {
       role: 'dev',
       http: values.http,
@@ -56,18 +58,20 @@ interface DevValues {
 }
 
 async function startCluster({ io, globals }: DaemonContext, values: DevValues, tools: DaemonTools): Promise<Running> {
-  const address = parseAddress(values.listen)
-  if (!address) throw new UsageError(`--listen ${values.listen} is not HOST:PORT`)
+  const { host } = parseAddress(values.listen) ?? { host: '' }
   const isTemporary = values.data === undefined
+  if (values.data !== undefined) await checkPlace(values.data)
   const data = values.data ?? (await fs.mkdtemp(path.join(os.tmpdir(), 'dfs-dev-')))
   const parts: Part[] = []
   let stopping = false
+  let isStarted = false
 
   const start = async (spec: PartSpec): Promise<PartFacts> => {
     const part = new Part(spec, tools)
     parts.push(part)
     part.ended.then((how) => {
-      if (stopping) return
+      // Before that it is a refusal, told in one line.
+      if (stopping || !isStarted) return
       tools.logger.warn({ event: 'part-ended', part: spec.id, pid: part.pid, how }, `${spec.id} ended: ${how}`)
       if (values.restart) io.clock.after(restartAfterMs, () => void startAgain(part))
     })
@@ -80,10 +84,7 @@ async function startCluster({ io, globals }: DaemonContext, values: DevValues, t
       const { pid, listen } = await start(old.spec)
       tools.logger.info({ event: 'part-restarted', part: old.spec.id, pid, listen }, `${old.spec.id} runs again`)
     } catch (error) {
-      tools.logger.error(
-        { event: 'part-refused', part: old.spec.id, reason: String(error) },
-        `${old.spec.id} did not start`,
-      )
+      tools.logger.error({ event: 'part-refused', part: old.spec.id, reason: messageOf(error) }, messageOf(error))
     }
   }
   const close = async (): Promise<void> => {
@@ -107,11 +108,12 @@ async function startCluster({ io, globals }: DaemonContext, values: DevValues, t
     const specs = Array.from({ length: values.chunkservers }, (_, index): PartSpec => {
       const id = `chunk-${index + 1}`
       const args = [...common, '--master', masterFacts.listen, ...given(Object.keys(chunkTuning), values)]
-      return { role: 'chunk', id, data: path.join(data, id), listen: `${address.host}:0`, args }
+      return { role: 'chunk', id, data: path.join(data, id), listen: `${host}:0`, args }
     })
     // After a restart of the part its port is the same, so that whoever knew it finds it again.
     parts[0]!.spec.listen = masterFacts.listen
     await Promise.all(specs.map(start))
+    isStarted = true
     const processes = await Promise.all(parts.map((part) => part.ready))
     return {
       listen: masterFacts.listen,
@@ -137,4 +139,20 @@ async function startCluster({ io, globals }: DaemonContext, values: DevValues, t
 function given(names: readonly string[], values: DevValues): string[] {
   const all: Readonly<Record<string, unknown>> = { ...values }
   return names.flatMap((name) => (all[name] === undefined ? [] : [`--${name}`, String(all[name])]))
+}
+
+/** Refuses a directory that somebody else keeps things in. @throws DfsError WRONG_DISK; nothing is changed then */
+async function checkPlace(data: string): Promise<void> {
+  const names = await fs.readdir(data).catch((error: unknown): string[] => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return []
+    throw error
+  })
+  const stranger = names.find((name) => name !== 'lost+found' && !/^(master|chunk)-\d+$/.test(name))
+  if (stranger === undefined || names.includes('master-1')) return
+  const next = 'give an empty --data, or one that `dfsd dev` has made'
+  throw new DfsError('WRONG_DISK', `${data} holds no cluster and is not empty (${stranger})`, { path: data, next })
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }

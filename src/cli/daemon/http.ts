@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import { DfsError } from '../../base/errors.ts'
 import { formatAddress, parseAddress } from '../../io/network.ts'
+import { listenFault } from '../../io/node/network.ts'
 
 /** Numbers by name; a map inside gives one series for each of its keys. */
 export type MetricValues = Readonly<Record<string, number | Readonly<Record<string, number>>>>
@@ -56,7 +57,9 @@ export async function openHttp(listen: string, content: HttpContent): Promise<Ht
 function listening(server: Server, host: string, port: number, text: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error) => {
-      reject(new DfsError('INVALID_ARGUMENT', `--http ${text} can't be had: ${error.message}`, {}, error))
+      const why = 'code' in error && typeof error.code === 'string' ? listenFault(error.code) : error.message
+      const next = 'give another --http (port 0: a free one), or stop what has it'
+      reject(new DfsError('INVALID_ARGUMENT', `--http ${text} can't be had: ${why}`, { address: text, next }, error))
     })
     server.listen(port, host, resolve)
   })

@@ -62,7 +62,8 @@ export async function runDaemon(
   start: (tools: DaemonTools) => Promise<Running>,
 ): Promise<number> {
   const { role } = settings
-  const { logger, announce, forward, flush } = await openLog(settings.logLevel, { role, pid: process.pid })
+  const log = await openLog(settings.logLevel, { role, pid: process.pid })
+  const { logger, announce, forward, flush } = log
   const stop = stopRequest(settings.stopsWithStdin)
   endOnBugs(logger, flush)
   const giveUp = new AbortController()
@@ -79,6 +80,7 @@ export async function runDaemon(
     const started = start({ logger, version: VERSION, http: http.address, forward, signal: giveUp.signal })
     const first = await Promise.race([started, stop])
     if (typeof first === 'string') {
+      log.release()
       logger.info({ event: 'stopped', why: first }, `${role} stops before it was ready: ${first}`)
       giveUp.abort(new DfsError('ABORTED', 'the start was given up'))
       await Promise.race([started.then((late) => late.close()).catch(() => undefined), wait(giveUpMsMax)])
@@ -87,6 +89,7 @@ export async function runDaemon(
     }
     running = first
   } catch (error) {
+    log.forget()
     refuse(logger, error)
     await http?.close()
     flush()
@@ -98,12 +101,15 @@ export async function runDaemon(
   running.ready.then(
     () => {
       isReady = true
+      log.release()
       const late = part.lateFacts?.()
       announce({ event: 'ready', listen, http: http?.address, ...facts, ...late }, `${role} serves on ${listen}`)
     },
     () => undefined, // it was stopped or failed before, which is told below
   )
   const end = await Promise.race([stop, running.failed])
+  if (!isReady && end instanceof Error) log.forget()
+  else log.release()
   const exitCode = end instanceof Error ? ExitCode.failed : ExitCode.done
   if (!(end instanceof Error)) logger.info({ event: 'stopping', why: end }, `${role} stops: ${end}`)
   else if (isReady) logFailure(logger, end)
@@ -169,7 +175,10 @@ function logFailure(logger: Logger, error: unknown): void {
 }
 
 function detailOf(error: unknown): object {
-  return isDfsError(error) && Object.keys(error.detail).length > 0 ? { detail: error.detail } : {}
+  if (!isDfsError(error)) return {}
+  // Its next step has a field of its own.
+  const { next: _, ...detail } = error.detail
+  return Object.keys(detail).length > 0 ? { detail } : {}
 }
 
 /** @returns whether it was in time and without an error */

@@ -6,7 +6,7 @@ import { UsageError } from '../failure.ts'
 import { advertisedAddress } from './advertise.ts'
 import { defineDaemonVerb } from './context.ts'
 import { runDaemon } from './lifecycle.ts'
-import { masterTuning } from './options.ts'
+import { checkChunkSize, masterTuning } from './options.ts'
 
 export const master = defineDaemonVerb({
   usage: '--data DIR [options]',
@@ -36,6 +36,7 @@ export const master = defineDaemonVerb({
     if (values.advertise !== undefined && !parseAddress(values.advertise)) {
       throw new UsageError(`--advertise ${values.advertise} is not HOST:PORT`)
     }
+    checkChunkSize(values['chunk-size'])
     const advertise = values.advertise ?? advertisedAddress(listen)
     const { 'log-level': logLevel, 'stop-with-stdin': stopsWithStdin } = globals
     return runDaemon({ role: 'master', http: values.http, logLevel, stopsWithStdin }, async ({ logger }) => {

@@ -1,5 +1,7 @@
 // Options that several daemons share.
 
+import { BLOCK_BYTES, CHUNK_BYTES_MAX } from '../../base/limits.ts'
+import { UsageError } from '../failure.ts'
 import type { Options } from '../options.ts'
 import { logLevels } from './logging-levels.ts'
 
@@ -50,3 +52,10 @@ export const daemonGlobals = {
   config: { kind: 'text', describe: 'file of options, JSON or YAML' },
   'stop-with-stdin': { kind: 'flag', describe: 'stop when standard input ends (for supervisors)' },
 } as const satisfies Options
+
+/** @throws UsageError for a --chunk-size that no cluster can have */
+export function checkChunkSize(bytes: number): void {
+  if (bytes >= BLOCK_BYTES && bytes <= CHUNK_BYTES_MAX && bytes % BLOCK_BYTES === 0) return
+  const wanted = `a multiple of ${BLOCK_BYTES} up to ${CHUNK_BYTES_MAX} bytes is wanted`
+  throw new UsageError(`--chunk-size is ${bytes}: ${wanted}`)
+}

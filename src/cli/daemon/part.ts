@@ -1,7 +1,7 @@
 // One process of `dfsd dev`: started with execa, told apart by its log lines, stopped gently and then for good.
 
 import { execa } from 'execa'
-import { DfsError } from '../../base/errors.ts'
+import { DfsError, isErrorCode } from '../../base/errors.ts'
 import { parseLogLine, readLines } from '../log-lines.ts'
 import type { DaemonTools } from './lifecycle.ts'
 
@@ -41,7 +41,7 @@ export class Part {
     this.spec = spec
     this.#process = spawn(spec)
     this.pid = this.#process.pid ?? 0
-    let refusal = 'it ended before it was ready'
+    let refusal: DfsError | undefined
     this.ended = this.#process.then((result) => {
       this.isRunning = false
       return result.signal ? `by ${result.signal}` : `with code ${result.exitCode}`
@@ -50,9 +50,12 @@ export class Part {
       const late = setTimeout(() => reject(this.#fault(`not ready after ${startMsMax} ms`)), startMsMax)
       const take = (line: string) => {
         const fields = parseLogLine(line)
-        if (fields?.event === 'refused' && typeof fields.reason === 'string') refusal = fields.reason
+        // Not passed on: `ready` and `refused` in our log are ours.
+        if (fields?.event === 'refused') {
+          refusal = this.#refusal(fields)
+          return
+        }
         if (fields?.event !== 'ready') return tools.forward(line)
-        // Not passed on: `ready` in our log is ours.
         clearTimeout(late)
         const { role, id, data } = spec
         resolve({ role, id, pid: this.pid, listen: String(fields.listen), http: String(fields.http), data })
@@ -61,7 +64,7 @@ export class Part {
       readLines(this.#process.stderr, tools.forward)
       void this.ended.then((how) => {
         clearTimeout(late)
-        reject(this.#fault(`${refusal} (ended ${how})`))
+        reject(refusal ?? this.#fault(`it ended ${how} before it was ready`))
       })
     })
     this.ready.catch(() => undefined) // whoever starts a part awaits it; nobody else must
@@ -77,7 +80,15 @@ export class Part {
   }
 
   #fault(reason: string): DfsError {
-    return new DfsError('UNAVAILABLE', `${this.spec.id} did not start: ${reason}`, { part: this.spec.id })
+    const next = `see the lines of ${this.spec.id} before this one`
+    return new DfsError('UNAVAILABLE', `${this.spec.id} did not start: ${reason}`, { part: this.spec.id, next })
+  }
+
+  /** What the part said when it was refused, with its own next step. */
+  #refusal({ code, reason, next }: Readonly<Record<string, unknown>>): DfsError {
+    const known = typeof code === 'string' && isErrorCode(code) ? code : 'UNAVAILABLE'
+    const detail = { part: this.spec.id, ...(typeof next === 'string' && { next }) }
+    return new DfsError(known, `${this.spec.id} did not start: ${String(reason)}`, detail)
   }
 }
 

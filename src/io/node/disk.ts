@@ -230,13 +230,25 @@ const codes: Readonly<Record<string, ErrorCode>> = {
   EDQUOT: 'DISK_FULL',
 }
 
+/** Where the step of the code's own row is about the cluster, or about a broken disk. */
+const nextSteps: Readonly<Record<string, string>> = {
+  ENOENT: 'check the local path',
+  ENOTDIR: 'check the local path: a part of it is a file',
+  EEXIST: 'check the local path: the name is taken',
+  EACCES: 'give the user who runs this the rights to it',
+  EPERM: 'give the user who runs this the rights to it',
+  EROFS: 'mount it for writing, or give another directory',
+}
+
 /** The system's error as the port's; a DfsError stays what it is, and so does what is no fault of the world. */
 function toDfsError(what: string, path: string, error: unknown): DfsError {
   if (error instanceof DfsError) return error
   const code = codeOf(error)
   if (code === undefined) throw error
   const message = error instanceof Error ? error.message : String(error)
-  return new DfsError(codes[code] ?? 'DISK_FAILED', `${what} ${path}: ${message}`, { path, errno: code }, error)
+  const next = nextSteps[code]
+  const detail = { path, errno: code, ...(next !== undefined && { next }) }
+  return new DfsError(codes[code] ?? 'DISK_FAILED', `${what} ${path}: ${message}`, detail, error)
 }
 
 function syncFailed(path: string, error: unknown): DfsError {

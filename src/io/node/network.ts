@@ -45,8 +45,9 @@ function listen(address: Address, onSocket: (socket: Socket) => void): Promise<L
     })
     const onError = (error: Error): void => {
       const code = 'code' in error ? String(error.code) : error.message
-      const message = `can't listen on ${formatAddress(address)}: ${code}`
-      reject(new DfsError('INVALID_ARGUMENT', message, { address: formatAddress(address), errno: code }, error))
+      const message = `can't listen on ${formatAddress(address)}: ${listenFault(code)}`
+      const next = 'give another address (port 0: a free one), or stop what has it'
+      reject(new DfsError('INVALID_ARGUMENT', message, { address: formatAddress(address), errno: code, next }, error))
     }
     server.once('error', onError)
     server.listen({ host: address.host, port: address.port, backlog: BACKLOG }, () => {
@@ -65,4 +66,17 @@ function listen(address: Address, onSocket: (socket: Socket) => void): Promise<L
       })
     })
   })
+}
+
+/** What an error of `listen` means, with its name for those who look it up. */
+export function listenFault(code: string): string {
+  const means = listenFaults[code]
+  return means === undefined ? code : `${means} (${code})`
+}
+
+const listenFaults: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another process listens there',
+  EADDRNOTAVAIL: 'this machine has no such address',
+  EACCES: 'ports below 1024 are for the superuser',
+  ENOTFOUND: 'there is no host of that name',
 }
