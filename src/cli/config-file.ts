@@ -10,7 +10,12 @@ const fileCharactersMax = 1 << 20
 
 /** @throws UsageError when it is neither, or no map; errors of the file system as they are */
 export async function readConfigFile(path: string): Promise<RawValues> {
-  const text = await fs.readFile(path, 'utf8')
+  const text = await fs.readFile(path, 'utf8').catch((error: unknown) => {
+    // An error of reading, unlike one of opening, doesn't say of what.
+    if (error instanceof Error && 'code' in error && error.code === 'EISDIR')
+      throw new UsageError(`--config ${path} is a directory: a file is wanted`)
+    throw error
+  })
   if (text.length > fileCharactersMax) {
     throw new UsageError(`--config ${path} has ${text.length} characters, over ${fileCharactersMax}`)
   }

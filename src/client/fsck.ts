@@ -185,6 +185,7 @@ function verdictOf(chunk: FsckChunk, placeable: number): Pick<FsckProblem, 'kind
 }
 
 function told({ server, state, serverState }: Replica): string {
+  if (serverState === 'maintenance') return `${formatServer(server)} is in maintenance`
   if (!isAnswering(serverState)) return `${formatServer(server)} is ${serverState}`
   return `the one of ${formatServer(server)} is ${state}`
 }

@@ -3,11 +3,11 @@
 // The one file of the client that knows how a message is laid on a connection. It also learns the cluster's id from the
 // first hello, so that later connections are refused by servers of another cluster.
 
-import { DfsError } from '../base/errors.ts'
+import { DfsError, type ErrorCode, isDfsError } from '../base/errors.ts'
 import { RANDOM_ID_MAX } from '../base/ids.ts'
 import type { Io } from '../io/io.ts'
 import type { Address } from '../io/network.ts'
-import { parseAddress } from '../io/network.ts'
+import { formatAddress, parseAddress } from '../io/network.ts'
 import type { Connection, CallOptions as RpcCallOptions } from '../rpc/connection.ts'
 import { ConnectionPool } from '../rpc/pool.ts'
 import { hello } from '../wire/hello.ts'
@@ -55,7 +55,9 @@ export class Links {
 
   /** A connection to a master. Errors: as ConnectionPool.get, TIMEOUT, ABORTED. */
   async master(address: Address, timeoutMs: number, signal: AbortSignal | undefined): Promise<Connection> {
-    const connection = await this.#bounded(this.#masters, address, '', timeoutMs, signal)
+    const connection = await this.#bounded(this.#masters, address, '', timeoutMs, signal).catch((error: unknown) => {
+      throw isDfsError(error) && unreachable.has(error.code) ? noMaster(error) : error
+    })
     this.ownHosts.add(connection.local.host)
     if (this.#clusterId === '') this.#clusterId = connection.peer?.cluster ?? ''
     return connection
@@ -127,7 +129,10 @@ export class Links {
       this.#opening.add(onClose)
       const timer = this.#io.clock.after(Math.ceil(timeoutMs), () => {
         end()
-        reject(new DfsError('TIMEOUT', `no connection within ${Math.round(timeoutMs)} ms`))
+        const name = formatAddress(address)
+        reject(
+          new DfsError('TIMEOUT', `no connection to ${name} within ${Math.round(timeoutMs)} ms`, { address: name }),
+        )
       })
       signal?.addEventListener('abort', onAbort, { once: true })
       opening.then(
@@ -143,4 +148,13 @@ export class Links {
       if (signal?.aborted) onAbort()
     })
   }
+}
+
+/** Faults that mean: nobody who could be asked is there. */
+const unreachable: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['UNAVAILABLE', 'TIMEOUT'])
+
+/** Who can't reach a master has nobody to ask for a report: the next step is another one. */
+function noMaster({ code, message, detail, cause }: DfsError): DfsError {
+  const next = 'is a master running there? `dfsd master` or `dfsd dev` starts one; --master or DFS_MASTER names another'
+  return new DfsError(code, message, { ...detail, next }, cause)
 }

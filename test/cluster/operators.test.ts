@@ -123,6 +123,13 @@ test('safe mode is told, entered, left, and waited for', async () => {
   assert.is((await cluster.run(['admin', 'safemode', 'sleep'])).code, 2)
 })
 
+test('a rollback that did not happen is not accepted', async () => {
+  const { code, out, err } = await cluster.run(['admin', 'accept-rollback'])
+  assert.is(code, 1)
+  assert.is(out, '')
+  assert.match(err, /no chunkserver that has joined saw more history than the log has \(up to \d+\)/)
+})
+
 test('a drain is told, explained and taken back', async () => {
   assert.match(await cluster.dfs('admin', 'servers', 'drain', 'cs-2'), /cs-2: draining/)
   const servers = await cluster.json<{ id: string; state: string }[]>('admin', 'servers')
@@ -133,7 +140,9 @@ test('a drain is told, explained and taken back', async () => {
   assert.match(await cluster.dfs('admin', 'servers', '--explain'), /cs-2 is still needed/)
   await cluster.dfs('admin', 'servers', 'resume', 'cs-2')
   assert.match(await cluster.dfs('admin', 'servers'), /cs-2 .* live/)
-  assert.is((await cluster.run(['admin', 'servers', 'drain', 'cs-99'])).code, 1)
+  const unknown = await cluster.run(['admin', 'servers', 'drain', 'cs-99'])
+  assert.is(unknown.code, 1)
+  assert.match(unknown.err, /cs-99 is not registered.*\n +next: see `dfs report`/)
   assert.is((await cluster.run(['admin', 'servers', 'drain', 'nobody'])).code, 2)
   assert.is((await cluster.run(['admin', 'servers', 'blow-up', 'cs-1'])).code, 2)
 })
@@ -224,6 +233,20 @@ test('a scrub finds bytes that were changed behind the back of a server', async 
     ['cs-1', 'cs-2', 'cs-3'],
   )
   assert.match(await cluster.dfs('admin', 'scrub', 'cs-2', '--status'), /cs-2 .* ok .* %/)
+})
+
+test('a server that was stopped gracefully is in maintenance, and nothing that has to be mended', async () => {
+  await cluster.chunkservers[2]!.kill('SIGTERM')
+  const { code, out } = await cluster.run(['doctor'])
+  assert.is(code, 0, out)
+  assert.match(out, /warning +cs-\d: in maintenance, and stopped/)
+  const { problems } = await fsck('/')
+  assert.match(String(problems[0]!.why), /cs-\d is in maintenance/)
+  await cluster.startChunkserver(2)
+  await until(
+    () => fsck('/'),
+    ({ status }) => status === 'HEALTHY',
+  )
 })
 
 test('a lost server is DEGRADED (1), all lost is DAMAGED (2) with the files that are', async () => {

@@ -127,6 +127,26 @@ test('mkdir, rmdir, mv, cp, touch and rm do what their namesakes do', async () =
   assert.equal(left, ['/n/copy', '/n/tree/b/file'])
 })
 
+test('a slash at the end of a target says that a directory is meant, and the error says how to make it', async () => {
+  await cluster.dfs('touch', '/slash')
+  const back = path.join(local, 'nowhere')
+  for (const [args, next] of [
+    [['mv', '/slash', '/nodir/'], 'dfs mkdir /nodir'],
+    [['cp', '/slash', '/nodir/'], 'dfs mkdir /nodir'],
+    [['cp', '/slash', '/text', '/nodir'], 'dfs mkdir /nodir'],
+    [['put', localFile('slash', 'x'), '/nodir/'], 'dfs mkdir /nodir'],
+    [['get', '/slash', `${back}/`], 'make it first'],
+  ] as const) {
+    const { code, err } = await cluster.run(args)
+    assert.is(code, 1, args.join(' '))
+    assert.match(err, `next: ${next.startsWith('dfs') ? `make it with \`${next}\`` : next}`)
+  }
+  const missing = await cluster.run(['get', '/slash', path.join(back, 'file')])
+  assert.is(missing.code, 1)
+  assert.match(missing.err, `local ${path.join(back, 'file')}: no such file or directory`)
+  await cluster.dfs('rm', '/slash')
+})
+
 test('what rm took is in the trash and comes back', async () => {
   await cluster.run(['put', '-', '/gone'], { input: 'still here' })
   await cluster.dfs('rm', '/gone')
@@ -159,6 +179,8 @@ test('ls sorts, pages and descends; tree and find see the same', async () => {
   assert.is(await names('-t'), 'cba')
   assert.is(await names('--limit', '2'), 'ab')
   assert.is(await names('--limit', '2', '--cursor', 'b'), 'c')
+  assert.is(await names('-t', '--limit', '1'), 'c', 'the newest, not the first by name')
+  assert.is((await cluster.run(['ls', '-t', '--cursor', 'b', '/'])).code, 2, 'pages go by name')
   assert.equal(
     (await cluster.rows<Row>('ls', '-d', '/s')).map((row) => row.path),
     ['/s'],
@@ -287,6 +309,9 @@ test('the spelling of HDFS, the environment and a file of options are understood
   const refused = await runPlain(['ls', '/', '--config', slip], {})
   assert.is(refused.code, 2)
   assert.match(refused.err, /did you mean "master"/)
+  const directory = await runPlain(['ls', '/', '--config', local], {})
+  assert.is(directory.code, 2)
+  assert.match(directory.err, `--config ${local} is a directory`)
 })
 
 test('nothing hangs: --deadline ends a tail -f, --timeout a silent standard input and a master that is not there', async () => {
@@ -297,6 +322,12 @@ test('nothing hangs: --deadline ends a tail -f, --timeout a silent standard inpu
   const nobody = await cluster.plain(['ls', '/', '--master', '127.0.0.1:1', '--timeout', '500ms'], {})
   assert.is(nobody.code, 124)
   assert.match(nobody.err, /127\.0\.0\.1:1/)
+  assert.match(nobody.err, /next: is a master running there\?/)
+  process.kill(cluster.master.pid, 'SIGSTOP')
+  const asleep = await cluster.run(['report', '--timeout', '500ms'])
+  process.kill(cluster.master.pid, 'SIGCONT')
+  assert.is(asleep.code, 124)
+  assert.match(asleep.err, `no connection to ${cluster.address} within`)
   assert.ok(Date.now() - startMs < 10_000)
 })
 

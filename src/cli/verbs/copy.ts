@@ -74,7 +74,14 @@ async function targets(
     throw new DfsError(
       'NOT_A_DIRECTORY',
       `${target} is no directory, and ${sources.length} sources can't become one file`,
+      { next: `make it with \`dfs mkdir ${target}\`` },
     )
   }
-  return [[sources[0]!, target]]
+  const [source = ''] = sources
+  // A slash at the end says that a directory is meant: a file does not take its name.
+  if (last !== target && !(await client.stat(source, { signal })).isDirectory) {
+    const next = `make it with \`dfs mkdir ${target}\`, or leave the slash out`
+    throw new DfsError('NOT_A_DIRECTORY', `${last}: there is no such directory`, { next })
+  }
+  return [[source, target]]
 }

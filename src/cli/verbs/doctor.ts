@@ -108,7 +108,13 @@ async function examineServer(context: DfsContext, client: Client, server: Server
     const next = "restore the master's log, or run `dfs admin accept-rollback`"
     findings.push(fault(id, "it has seen more history than the master's log has", next))
   }
-  findings.push(await reachFinding(context, client, server))
+  const reached = await reachFinding(context, client, server)
+  if (state === 'maintenance' && reached.level === 'fault') {
+    // It said that it stops, or the operator did: nothing that a newcomer has to mend.
+    const next = `start it again, or \`dfs admin servers drain ${id}\` if it never comes back`
+    return [...findings, warning(id, `in maintenance, and stopped (${address})`, next)]
+  }
+  findings.push(reached)
   findings.push(...(await httpFindings(context, server)))
   findings.push(...versionFindings(id, server.version))
   for (const disk of server.disks) {

@@ -107,7 +107,9 @@ class Get {
           throw new DfsError('IS_A_DIRECTORY', `${source} is a directory`)
         if (facts.isDirectory) await this.#tree(source, trimSlashes(local), facts)
         else if (local.endsWith('/'))
-          throw new DfsError('NOT_A_DIRECTORY', `local ${local}: there is no such directory`)
+          throw new DfsError('NOT_A_DIRECTORY', `local ${local}: there is no such directory`, {
+            next: 'make it first, or leave the slash out',
+          })
         else await this.#take({ source, local, facts })
       } catch (error) {
         this.#transfer.fail(error)
@@ -166,6 +168,8 @@ class Get {
       }
       await takeName(part, local, force)
       this.#transfer.fileDone()
+    } catch (error) {
+      throw namedAs(local, part, error)
     } finally {
       reader.close()
       await fs.rm(part, { force: true })
@@ -176,6 +180,13 @@ class Get {
 /** A name beside the final one, hidden, and no other's. */
 function partName(local: string, salt: number): string {
   return path.join(path.dirname(local), `.${path.basename(local).slice(0, 60)}.${salt.toString(36)}.part`)
+}
+
+/** A fault of the local disk, said of the name that was asked for: nobody knows the one beside it. */
+function namedAs(local: string, part: string, error: unknown): unknown {
+  const isLocal = error instanceof Error && 'syscall' in error
+  if (!isLocal || ('path' in error && error.path !== part)) return error
+  return Object.assign(error, { path: local })
 }
 
 async function makeLocalDirectory(local: string): Promise<void> {

@@ -29,8 +29,11 @@ export const ls = defineDfsVerb({
     if (values.recursive && (values.limit !== undefined || values.cursor !== undefined)) {
       throw new UsageError('--limit and --cursor page through one directory: leave out -R')
     }
-    const client = await context.client()
     const isSorted = values.time || values.size || values.reverse
+    if (isSorted && values.cursor !== undefined) {
+      throw new UsageError('--cursor goes on by name: leave out -t, -S and -r')
+    }
+    const client = await context.client()
     const { out } = context
     const print = (row: PathRow) => (out.json ? out.row(row) : out.line(formatRow(row, values.human)))
     for (const word of words.length === 0 ? ['/'] : words) {
@@ -62,7 +65,9 @@ async function* entries(client: Client, path: string, values: LsValues, context:
     for await (const { row } of walk(client, path, context.signal)) yield row
     return
   }
-  const limit = values.limit ?? Number.POSITIVE_INFINITY
+  // What is sorted otherwise is cut when it is: the first by name are not the newest.
+  const isSorted = values.time || values.size || values.reverse
+  const limit = (isSorted ? undefined : values.limit) ?? Number.POSITIVE_INFINITY
   const after = values.cursor === undefined ? undefined : baseName(values.cursor)
   let count = 0
   let last: string | undefined
@@ -82,7 +87,8 @@ async function sorted(rows: AsyncIterable<PathRow> | readonly PathRow[], values:
   for await (const row of rows) all.push(row)
   if (values.time) all.sort((a, b) => b.mtimeMs - a.mtimeMs)
   else if (values.size) all.sort((a, b) => b.size - a.size)
-  return values.reverse ? all.reverse() : all
+  if (values.reverse) all.reverse()
+  return all.slice(0, values.limit)
 }
 
 export const tree = defineDfsVerb({

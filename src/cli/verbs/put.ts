@@ -103,7 +103,8 @@ class Put {
     if (stats.isFile()) return this.#take({ local, target }, stats.size)
     // A pipe or a device has bytes but no size that could be trusted: it is read to its end, alone.
     if (!stats.isDirectory()) return this.#stream(target, readLocalFile(local, this.#context.signal))
-    if (!this.#values.recursive) throw new DfsError('IS_A_DIRECTORY', `local ${local} is a directory`)
+    if (!this.#values.recursive)
+      throw new DfsError('IS_A_DIRECTORY', `local ${local} is a directory`, { next: 'add -r' })
     await this.#tree(local, target, stats)
   }
 
@@ -244,12 +245,13 @@ async function placeSources(
     throw new DfsError(
       'NOT_A_DIRECTORY',
       `${target} is no directory, and ${sources.length} sources can't become one file`,
+      { next: `make it with \`dfs mkdir ${target}\`` },
     )
   }
   const [source = ''] = sources
   if (last !== target && source !== '-' && !(await fs.stat(source)).isDirectory()) {
     throw isDirectory === undefined
-      ? new DfsError('NOT_FOUND', `${last}: no such directory`)
+      ? new DfsError('NOT_FOUND', `${last}: no such directory`, { next: `make it with \`dfs mkdir ${target}\`` })
       : new DfsError('NOT_A_DIRECTORY', `${target} is a file`)
   }
   return [[source, target]]

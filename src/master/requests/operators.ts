@@ -19,6 +19,7 @@ export function operatorHandlers(repairer: Repairer, requests: Requests) {
     fsck: (context, request) => fsckPage(context, request),
 
     setServerIntent: async (context, { by, server, intent, forMs }) => {
+      requireServer(context, server)
       const untilMs = intent === 'maintain' && forMs > 0 ? context.proposer.clusterMs + forMs : 0
       await change(context, { kind: 'setServerIntent', by, server, intent, untilMs })
       context.logger.info({ event: 'intent', server, intent, forMs }, `the operator's wish for cs-${server}: ${intent}`)
@@ -36,9 +37,8 @@ export function operatorHandlers(repairer: Repairer, requests: Requests) {
     },
 
     scrub: async (context, { server }) => {
-      const { servers, state, logger } = context
-      if (server !== undefined && state.server(server) === undefined)
-        throw new DfsError('NOT_FOUND', `cs-${server} is not registered: see \`dfs report\``, { server })
+      const { servers, logger } = context
+      if (server !== undefined) requireServer(context, server)
       const asked = server === undefined ? servers.all().map(({ id }) => id) : [server]
       const begun: ServerId[] = []
       const refused: ServerId[] = []
@@ -100,4 +100,11 @@ function top(context: MasterContext, repairer: Repairer, requests: Requests): un
     pendingChanges: proposer.pendingCount,
     logIndex: state.lastIndex,
   }
+}
+
+/** @throws NOT_FOUND */
+function requireServer({ state }: MasterContext, server: ServerId): void {
+  if (state.server(server) !== undefined) return
+  const next = 'see `dfs report` for the servers there are'
+  throw new DfsError('NOT_FOUND', `${formatServer(server)} is not registered`, { server, next })
 }

@@ -1,6 +1,7 @@
 // Requests for people and scripts: what there is, where it is, how it is. The shapes are those of the commands'
 // `--json` output.
 
+import { DfsError } from '../../base/errors.ts'
 import type { DirectoryId } from '../../base/ids.ts'
 import { formatServer, HOLE, LINEAGE_COUNT } from '../../base/ids.ts'
 import { VERSION } from '../../base/version.ts'
@@ -8,7 +9,7 @@ import type { DirectoryFacts } from '../../wire/messages.ts'
 import type { CensusTaker } from '../census.ts'
 import type { Compactor } from '../compactor.ts'
 import { change, type Handlers, type MasterContext } from '../context.ts'
-import { isRolledBack } from '../history.ts'
+import { isRolledBack, newerServer } from '../history.ts'
 import { factsOf, fileAt } from '../lookup.ts'
 import { intentNow } from '../plan/standing.ts'
 import type { Reclaimer } from '../reclaimer.ts'
@@ -56,6 +57,13 @@ export function reportHandlers(parts: ReportParts) {
 
     acceptRollback: async (context) => {
       const { state, servers, random, logger } = context
+      if (newerServer(context) === undefined) {
+        // Who asks again because the answer was lost is told the same.
+        if (state.rollbackLostIndex > 0) return { lostIndex: state.rollbackLostIndex }
+        const message = `no chunkserver that has joined saw more history than the log has (up to ${state.lastIndex})`
+        const next = 'nothing has to be accepted; `dfs report` shows who has joined'
+        throw new DfsError('INVALID_ARGUMENT', message, { logIndex: state.lastIndex, next })
+      }
       const lostIndex = Math.max(
         state.lastIndex,
         state.rollbackLostIndex,
