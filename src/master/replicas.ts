@@ -248,7 +248,11 @@ function replicaState(
     readonly digest: number
   },
 ): ReplicaState {
-  if (facts.state === 'corrupt') return 'corrupt'
+  if (facts.state === 'corrupt') {
+    // Sealed with another digest it is another's, whatever else is wrong with it.
+    const isOther = chunk.state === 'sealed' && facts.digest !== 0 && facts.digest !== chunk.digest
+    return isOther ? 'different' : 'corrupt'
+  }
   if (facts.state === 'quarantined' || facts.version < chunk.version) return 'different'
   // Fenced, it gets no longer: what it lacks of the logged length it will never have.
   if (facts.state === 'fenced' && chunk.state === 'sealed' && facts.length < chunk.length) return 'short'

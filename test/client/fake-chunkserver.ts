@@ -40,7 +40,7 @@ export interface FakeChunk {
   length: number
   /** Checksums as they were when the blocks were written; made when first asked for. */
   allocation: Allocation | undefined
-  state: 'open' | 'fenced' | 'sealed'
+  state: 'open' | 'fenced' | 'sealed' | 'corrupt'
   digest: number
 }
 
@@ -213,7 +213,7 @@ export class FakeChunkserver {
 
   #replicaFacts(chunk: FakeChunk): ReplicaFacts {
     const { handle, version, directory, state, length, digest } = chunk
-    return { handle, version, directory, state, length, digest: state === 'sealed' ? digest : 0 }
+    return { handle, version, directory, state, length, digest: state === 'sealed' || state === 'corrupt' ? digest : 0 }
   }
 
   /** What the master asks over the connection that this server opened. */

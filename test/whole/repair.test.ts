@@ -502,4 +502,31 @@ for (const [what, change] of [
   })
 }
 
+test('other content in which a block has failed as well is still other content: nobody reads it, not even alone', async () => {
+  const world = new SimWorld(24)
+  await world.run(async () => {
+    const { cluster, client } = await store(world, 3)
+    await whole(world, client)
+    const rogue = new FakeChunkserver(world, 'rogue', cluster.master.address)
+    const { chunks } = (await client.info('/big')) as { chunks: InfoChunk[] }
+    for (const { handle, version, length } of chunks) {
+      const bytes = world.random.bytes(length)
+      const { directory } = rogue.disk
+      const content = { bytes, length, digest: crc32(bytes), state: 'corrupt' as const }
+      const chunk = { handle: handle as ChunkHandle, version, directory, allocation: undefined, ...content }
+      rogue.disk.chunks.set(chunk.handle, chunk)
+    }
+    await rogue.start()
+    await world.sleep(300)
+    for (const { machine } of cluster.chunkservers) machine.pauseMachine()
+    const other = await cluster.client({ timeoutMs: 5000 })
+    const answer = await other.readFile('/big').catch((error: unknown) => error)
+    assert.ok(isDfsError(answer), 'an error, never a wrong byte')
+    assert.is(rogue.counts.get('read') ?? 0, 0)
+    for (const { machine } of cluster.chunkservers) machine.resume()
+    client.close()
+    other.close()
+  })
+})
+
 test.run()
