@@ -8,6 +8,9 @@
 // completed; everything else is removed, meta.new first. What was here before stays readable all along: new data has
 // the old data's bytes wherever the old journal proves any.
 //
+// Every fault of the disk is told to the directory here, where it is known to be its own: what comes out of a copy as
+// DISK_FAILED may as well be what a source said of itself.
+//
 // README.md beside this file, "Copies".
 
 import { isDfsError } from '../base/errors.ts'
@@ -42,7 +45,11 @@ export class CloneFiles {
   }
 
   /** Makes the data file; what an earlier try left is removed. Throws DISK_FULL, DISK_FAILED, FSYNC_FAILED. */
-  static async begin(directory: DataDirectory, handle: ChunkHandle, bytes: number): Promise<CloneFiles> {
+  static begin(directory: DataDirectory, handle: ChunkHandle, bytes: number): Promise<CloneFiles> {
+    return noted(directory, CloneFiles.#begin(directory, handle, bytes))
+  }
+
+  static async #begin(directory: DataDirectory, handle: ChunkHandle, bytes: number): Promise<CloneFiles> {
     await removeCloneFiles(directory, handle)
     const data = await directory.disk.open(directory.dataPath(handle) + SUFFIX, 'create')
     const files = new CloneFiles(directory, handle, data)
@@ -56,11 +63,15 @@ export class CloneFiles {
   }
 
   write(slices: readonly Buffer[], offset: number): Promise<void> {
-    return this.#data.write(slices, offset)
+    return noted(this.directory, this.#data.write(slices, offset))
   }
 
   /** Steps 1 and 2: all bytes are written and proven. */
-  async finish(header: ChunkHeader, record: Omit<SealedRecord, 'kind'>): Promise<Sealed> {
+  finish(header: ChunkHeader, record: Omit<SealedRecord, 'kind'>): Promise<Sealed> {
+    return noted(this.directory, this.#finish(header, record))
+  }
+
+  async #finish(header: ChunkHeader, record: Omit<SealedRecord, 'kind'>): Promise<Sealed> {
     await this.#data.sync()
     await this.#close()
     await this.directory.syncNames(this.#handle)
@@ -88,7 +99,11 @@ export class CloneFiles {
   }
 
   /** Step 3: the copy is the replica once this resolves. */
-  async place(): Promise<void> {
+  place(): Promise<void> {
+    return noted(this.directory, this.#place())
+  }
+
+  async #place(): Promise<void> {
     const { directory } = this
     this.#isPlacing = true
     await directory.disk.rename(directory.dataPath(this.#handle) + SUFFIX, directory.dataPath(this.#handle))
@@ -107,6 +122,16 @@ export class CloneFiles {
     if (!this.#isOpen) return
     this.#isOpen = false
     await this.#data.close()
+  }
+}
+
+/** Settles as `work` does, after its directory knows of a fault of the disk. */
+async function noted<T>(directory: DataDirectory, work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    if (isDfsError(error)) directory.onDiskError(error)
+    throw error
   }
 }
 

@@ -9,7 +9,7 @@
 // Bounds: CLONES_AT_ONCE copies run, WAITING_MAX wait (then BUSY), READS_AT_ONCE pieces of a copy are under way.
 
 import fastq, { type queueAsPromised } from 'fastq'
-import { DfsError, isDfsError } from '../base/errors.ts'
+import { DfsError } from '../base/errors.ts'
 import { type ChunkHandle, formatHandle, type Life } from '../base/ids.ts'
 import { COPIES_PER_SERVER_MAX, PIECE_BYTES, RECORD_INDEX_BYTES_MAX } from '../base/limits.ts'
 import type { Logger } from '../base/log.ts'
@@ -106,7 +106,6 @@ export class Cloner {
       return { facts: replica.facts(), bytes: order.length }
     } catch (error) {
       store.counters.cloneFailures++
-      if (isDfsError(error)) directory.onDiskError(error)
       if (directory.failure === undefined) await files?.discard()
       throw error
     }

@@ -15,7 +15,7 @@
 import fastq, { type queueAsPromised } from 'fastq'
 import { combineSums } from '../base/blocks.ts'
 import { crc32, crc32Combine } from '../base/crc32.ts'
-import { DfsError, isDfsError } from '../base/errors.ts'
+import { DfsError } from '../base/errors.ts'
 import { formatHandle, type Life } from '../base/ids.ts'
 import { BLOCK_BYTES } from '../base/limits.ts'
 import type { Logger } from '../base/log.ts'
@@ -98,7 +98,6 @@ export class Gatherer {
       logger.info(fields, `gathered chunk ${name} from ${order.sources.length} others`)
       return { facts: replica.facts() }
     } catch (error) {
-      if (isDfsError(error)) directory.onDiskError(error)
       if (directory.failure === undefined) await files?.discard()
       throw error
     }

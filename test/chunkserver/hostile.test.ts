@@ -5,13 +5,16 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { crc32 } from '../../src/base/crc32.ts'
-import { isDfsError } from '../../src/base/errors.ts'
+import { DfsError, isDfsError } from '../../src/base/errors.ts'
+import type { ServerId } from '../../src/base/ids.ts'
 import type { Random } from '../../src/base/random.ts'
 import type { Connection } from '../../src/rpc/connection.ts'
+import { RpcServer } from '../../src/rpc/server.ts'
+import { hello } from '../../src/wire/hello.ts'
 import { Message } from '../../src/wire/messages.ts'
 import { simSeeds } from '../sim/options.ts'
 import { SimWorld } from '../sim/world.ts'
-import { ask, Cluster, openChunk, readRange } from './cluster-fixture.ts'
+import { ask, Cluster, codeOf, openChunk, readRange } from './cluster-fixture.ts'
 import { bytesAt, CLUSTER, handleOf } from './store-fixture.ts'
 
 const SEEDS = simSeeds(4)
@@ -142,6 +145,51 @@ test(`random requests of every kind get typed answers, and stored bytes stay rig
       await world.sleep(2000)
     })
     assert.is(world.network.retainedBuffers, 0)
+  }
+})
+
+test('a source that says that its disk has failed, or is full, says nothing of the disk of who copies from it', async () => {
+  for (const code of ['DISK_FAILED', 'FSYNC_FAILED', 'DISK_FULL'] as const) {
+    const world = new SimWorld(81)
+    const cluster = new Cluster(world)
+    await world.run(async () => {
+      await cluster.start(1)
+      const { io } = world.machine('source')
+      await RpcServer.listen(
+        io.network,
+        { host: 'source', port: 7000 },
+        {
+          clock: io.clock,
+          hello: () => hello('chunkserver', { cluster: CLUSTER }),
+          handlers: new Map([
+            [
+              Message.read.number,
+              () => {
+                throw new DfsError(code, 'the disk of the source')
+              },
+            ],
+          ]),
+          onBug: (error) => world.fail(error),
+        },
+      )
+      const { history, joined } = cluster.master
+      const { directory } = joined.get(1)!.facts.directories[0]!
+      const servers = [{ server: 2 as ServerId, address: 'source:7000' }]
+      const clone = { handle: handleOf(5), version: 1, length: 10_000, digest: 7, indexDigest: 0, shared: false }
+      const order = { logIndex: 3, directory, bytesPerSecond: 0, history }
+      assert.is(await codeOf(cluster.master.ask(1, 'clone', { ...clone, ...order, sources: servers })), code)
+      const sources = [{ handle: handleOf(5), version: 1, length: 10_000, servers }]
+      const ranges = [{ source: 0, offset: 0, length: 100 }]
+      assert.is(await codeOf(cluster.master.ask(1, 'gather', { handle: handleOf(6), sources, ranges, ...order })), code)
+      assert.is(cluster.nodes.get(1)!.status().directories[0]!.state, 'ok')
+
+      world.machine('cs1').disk.failWrite(/\.new$/, 1)
+      world.network.refuse('source')
+      const empty = { ...clone, length: 0, digest: 0, sources: servers }
+      assert.is(await codeOf(cluster.master.ask(1, 'clone', { ...empty, ...order })), 'DISK_FAILED')
+      assert.is(cluster.nodes.get(1)!.status().directories[0]!.state, 'failed', 'its own disk does count')
+      await cluster.close()
+    })
   }
 })
 
