@@ -18,6 +18,8 @@ export class SimChunkserver {
   node: Chunkserver | undefined
   /** '': it has no name. */
   rack = ''
+  /** '': it has no name. */
+  zone = ''
 
   constructor(world: SimWorld, name: string, master: SimMaster, options: Partial<ChunkserverOptions> = {}) {
     this.machine = world.machine(name)
@@ -37,6 +39,7 @@ export class SimChunkserver {
         listen: { host: this.machine.name, port: CHUNKSERVER_PORT },
         reserveBytes: 0,
         rack: this.rack,
+        zone: this.zone,
         ...this.#options,
       },
     })

@@ -9,6 +9,7 @@ import type { ServerId } from '../../../src/base/ids.ts'
 import type { Random } from '../../../src/base/random.ts'
 import { GiB, HOUR_MS, KiB, SECOND_MS } from '../../../src/base/units.ts'
 import type { Client } from '../../../src/client/client.ts'
+import type { SimDisk } from '../disk.ts'
 import type { SimChunkserver, SimCluster } from '../sim-cluster.ts'
 import type { SimWorld } from '../world.ts'
 import { Damage } from './damage.ts'
@@ -64,6 +65,8 @@ export class Atlas {
     }
     if (master.node === undefined) await this.#startMaster()
     await Promise.all(chunkservers.map((server) => server.node ?? this.#startServer(server)))
+    if (this.#plan.faults.includes('limits'))
+      await this.#operator.copyLimits({ reset: ['isBalancing', 'repairBytesPerSecond', 'copiesPerServer'] })
     if (this.#plan.faults.some((fault) => fault === 'drain' || fault === 'maintain'))
       for (const server of await this.#serverIds()) await this.#operator.setServerIntent(server, 'serve')
   }
@@ -119,7 +122,7 @@ export class Atlas {
       case 'masterDiskError':
         return this.#onMaster(() => this.#masterDiskError())
       case 'masterDiskFull':
-        return this.#onMaster(() => this.#fillDisk(this.#cluster.master.machine))
+        return this.#onMaster(() => this.#fillDisk(this.#cluster.master.machine.disk))
       case 'partition':
         return this.#partition()
       case 'isolate':
@@ -139,13 +142,15 @@ export class Atlas {
       case 'slowLink':
         return this.#slowLink()
       case 'slowDisk':
-        return this.#onServer(async ({ machine: { disk } }) => {
+        return this.#onServer(async ({ machine }) => {
+          const disk = this.#anyDisk(machine)
           disk.options.slowFactor = this.#random.pick([10, 100, 1000])
           await this.#wait()
           disk.options.slowFactor = 1
         })
       case 'stalledDisk':
-        return this.#onServer(async ({ machine: { disk } }) => {
+        return this.#onServer(async ({ machine }) => {
+          const disk = this.#anyDisk(machine)
           disk.stall()
           await this.#wait()
           disk.unstall()
@@ -153,7 +158,11 @@ export class Atlas {
       case 'diskError':
         return this.#onServer((server) => this.#diskError(server))
       case 'diskFull':
-        return this.#onServer(({ machine }) => this.#fillDisk(machine))
+        return this.#onServer(({ machine }) => this.#fillDisk(this.#anyDisk(machine)))
+      case 'badDirectory':
+        return this.#onServer((server) => this.#badDirectory(server))
+      case 'killDuringCheckpoint':
+        return this.#onMaster(() => this.#killDuringCheckpoint())
       case 'rot':
         return this.#onServer(async (server) => {
           this.damage.rot(server, this.#random)
@@ -176,7 +185,9 @@ export class Atlas {
   }
 
   /** What an operator does. */
-  async #operate(fault: 'drain' | 'maintain' | 'setGoal' | 'checkpoint' | 'scrub'): Promise<void> {
+  async #operate(
+    fault: 'drain' | 'maintain' | 'setGoal' | 'checkpoint' | 'scrub' | 'compact' | 'limits' | 'emptyTrash',
+  ): Promise<void> {
     try {
       switch (fault) {
         case 'drain':
@@ -201,6 +212,19 @@ export class Atlas {
           return
         case 'scrub':
           await this.#operator.scrub()
+          return
+        case 'compact':
+          await this.#operator.compact()
+          return
+        case 'limits':
+          await this.#operator.copyLimits({
+            isBalancing: this.#random.chance(0.5),
+            repairBytesPerSecond: this.#random.pick([0, 100 * KiB]),
+            copiesPerServer: 1 + this.#random.below(4),
+          })
+          return
+        case 'emptyTrash':
+          await this.#operator.trashEmpty()
       }
     } catch (error) {
       // The file may have been removed or renamed meanwhile.
@@ -246,6 +270,10 @@ export class Atlas {
 
   #anyServer(): SimChunkserver {
     return this.#random.pick(this.#cluster.chunkservers)
+  }
+
+  #anyDisk({ disks, disk }: SimChunkserver['machine']): SimDisk {
+    return disks.length === 1 ? disk : this.#random.pick(disks)
   }
 
   #anyone(): string {
@@ -295,7 +323,7 @@ export class Atlas {
   }
 
   async #diskError(server: SimChunkserver): Promise<void> {
-    const { disk } = server.machine
+    const disk = this.#anyDisk(server.machine)
     const operation = this.#random.pick(['read', 'write', 'sync'] as const)
     disk.fail(operation, /./, 1 + this.#random.below(3))
     await this.#wait()
@@ -304,8 +332,22 @@ export class Atlas {
     await this.#restart(server, this.#random.chance(0.5))
   }
 
+  /** One disk of several fails: for good as far as its server is concerned, until somebody has seen to it. */
+  async #badDirectory(server: SimChunkserver): Promise<void> {
+    const disk = this.#anyDisk(server.machine)
+    const operations = this.#random.pick([
+      ['read'],
+      ['write', 'sync'],
+      ['read', 'write', 'sync', 'open', 'rename'],
+    ] as const)
+    for (const operation of operations) disk.fail(operation, /chunks/, Number.POSITIVE_INFINITY)
+    await this.#wait()
+    disk.healFaults()
+    await this.#restart(server, false)
+  }
+
   /** The disk has little room for a while. */
-  async #fillDisk({ disk }: SimChunkserver['machine']): Promise<void> {
+  async #fillDisk(disk: SimDisk): Promise<void> {
     disk.options.capacityBytes = disk.usedBytes() + this.#random.below(50 * KiB)
     await this.#wait()
     disk.options.capacityBytes = CAPACITY_BYTES
@@ -329,6 +371,14 @@ export class Atlas {
     await this.#wait()
     disk.healFaults()
     await this.#restartMaster(this.#random.chance(0.5))
+  }
+
+  /** Killed at any moment from its first byte to a while after its last. */
+  async #killDuringCheckpoint(): Promise<void> {
+    const made = this.#operator.checkpoint().catch((error: unknown) => mustBeMisfortune('a checkpoint', error))
+    await new Promise<void>((resolve) => this.#world.afterEvents(this.#random.below(400), resolve))
+    await this.#restartMaster(this.#random.chance(0.5))
+    await made
   }
 
   /** It ended itself, as it must after a failed sync: whoever runs it starts it again, unless a fault has it in hand. */

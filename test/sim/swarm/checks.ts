@@ -78,15 +78,15 @@ function judgeReplicas(cluster: SimCluster): { count: number; fault: string | un
   const { state } = cluster.master.node!
   let count = 0
   for (const server of cluster.chunkservers) {
-    for (const { handle, path } of replicasOn(server)) {
+    for (const { handle, path, disk } of replicasOn(server)) {
       const chunk = state.chunk(Number.parseInt(handle, 16) as ChunkHandle)
       // What no file names is on its way out, and nobody mends it.
       if (chunk?.state !== 'sealed' || chunk.references === 0) continue
-      const bytes = server.machine.disk.readFile(path)
+      const bytes = disk.readFile(path)
       // Without a byte: a fence that outlives a replica, which is nobody's (src/chunkserver/README.md).
       if (bytes.length === 0) continue
       const isRight = bytes.length >= chunk.length && crc32(bytes.subarray(0, chunk.length)) === chunk.digest
-      const where = `${server.machine.name}:${path}`
+      const where = `${disk.name}${path}`
       if (!isRight)
         return { count, fault: `${where} has ${bytes.length} bytes that are not the ${chunk.length} of the log` }
       count++

@@ -4,6 +4,7 @@
 // remembered as the object it is, so a copy made anew in its place counts as whole again.
 
 import type { Random } from '../../../src/base/random.ts'
+import type { SimDisk } from '../disk.ts'
 import type { FileNode } from '../file-node.ts'
 import type { SimChunkserver, SimCluster } from '../sim-cluster.ts'
 
@@ -11,19 +12,21 @@ const DATA_FILE = /\/chunks\/[^/]+\/([0-9a-f]+)\.data$/
 
 export interface ReplicaFile {
   readonly server: SimChunkserver
+  readonly disk: SimDisk
   /** The handle as it stands in the name. */
   readonly handle: string
   readonly path: string
   readonly node: FileNode
 }
 
-/** The data files of chunks on a server's disk. */
+/** The data files of chunks on a server's disks. */
 export function replicasOn(server: SimChunkserver): ReplicaFile[] {
-  const { disk } = server.machine
-  return disk.paths().flatMap((path) => {
-    const handle = DATA_FILE.exec(path)?.[1]
-    return handle === undefined ? [] : [{ server, handle, path, node: disk.fileAt(path) }]
-  })
+  return server.machine.disks.flatMap((disk) =>
+    disk.paths().flatMap((path) => {
+      const handle = DATA_FILE.exec(path)?.[1]
+      return handle === undefined ? [] : [{ server, disk, handle, path, node: disk.fileAt(path) }]
+    }),
+  )
 }
 
 export class Damage {
@@ -41,9 +44,9 @@ export class Damage {
 
   /** Flips a few bits in some of a server's replicas, of data or of checksums. @returns replicas damaged */
   rot(server: SimChunkserver, random: Random): number {
-    const { disk } = server.machine
     let count = 0
     for (const file of replicasOn(server)) {
+      const { disk } = file
       if (!random.chance(0.3) || file.node.length === 0 || !this.#isElsewhere(file)) continue
       const metaPath = file.path.replace(/data$/, 'meta')
       const path = random.chance(0.8) || !disk.has(metaPath) ? file.path : metaPath
@@ -56,23 +59,20 @@ export class Damage {
     return count
   }
 
-  /** Empties a stopped server's disk, unless it has bytes that are nowhere else. @returns whether it did */
+  /** Empties a stopped server's disks, unless it has bytes that are nowhere else. @returns whether it did */
   loseDisk(server: SimChunkserver): boolean {
     if (!replicasOn(server).every((file) => file.node.length === 0 || this.#isElsewhere(file))) return false
-    server.machine.disk.restoreFiles(new Map())
+    for (const disk of server.machine.disks) disk.restoreFiles(new Map())
     return true
   }
 
   /** Whether another server holds all that this file does, undamaged. */
   #isElsewhere(file: ReplicaFile): boolean {
-    const mine = file.server.machine.disk.readFile(file.path)
-    return this.#cluster.chunkservers.some((other) => {
-      if (other === file.server) return false
-      const { disk } = other.machine
-      const found = replicasOn(other).find(({ handle }) => handle === file.handle)
-      if (found === undefined || this.#damaged.has(found.node) || found.node.length < mine.length) return false
-      const theirs = disk.readFile(found.path)
-      return Buffer.compare(theirs.subarray(0, mine.length), mine) === 0
-    })
+    const mine = file.disk.readFile(file.path)
+    const isSame = (other: ReplicaFile): boolean => {
+      if (other.handle !== file.handle || this.#damaged.has(other.node) || other.node.length < mine.length) return false
+      return Buffer.compare(other.disk.readFile(other.path).subarray(0, mine.length), mine) === 0
+    }
+    return this.#cluster.chunkservers.some((other) => other !== file.server && replicasOn(other).some(isSame))
   }
 }

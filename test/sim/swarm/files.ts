@@ -235,8 +235,10 @@ export class FileLoad {
     try {
       await this.#settled(change, () => this.#client.trashRestore(entry.trash, { to }))
     } catch (error) {
-      // What was removed gives way when a disk is full.
-      if (isDfsError(error, 'NOT_FOUND') && this.#plan.faults.includes('diskFull')) return
+      // What was removed gives way when a disk is full, its time is over, or an operator doesn't want it any more.
+      const { faults, retentionMs } = this.#plan
+      const mayBeGone = faults.includes('diskFull') || faults.includes('emptyTrash') || retentionMs < RESTORE_MS_MAX
+      if (isDfsError(error, 'NOT_FOUND') && mayBeGone) return
       throw error
     }
   }

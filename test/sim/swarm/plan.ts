@@ -55,10 +55,18 @@ export const FAULTS = [
   'checkpoint',
   'scrub',
 ] as const
-export type Fault = (typeof FAULTS)[number]
+
+/** Drawn apart from the others, so that those of a seed stay what they were when it failed. */
+export const LATER_FAULTS = ['badDirectory', 'compact', 'limits', 'emptyTrash', 'killDuringCheckpoint'] as const
+export type Fault = (typeof FAULTS)[number] | (typeof LATER_FAULTS)[number]
 
 export interface SwarmPlan {
   readonly servers: number
+  /** Data directories of each server, on a disk each. */
+  readonly directories: number
+  /** Racks and zones that the servers are spread over; 0: they have no names. */
+  readonly racks: number
+  readonly zones: number
   readonly fileClients: number
   readonly recordWriters: number
   readonly readers: number
@@ -85,16 +93,38 @@ export interface SwarmPlan {
   readonly retentionMs: number
   readonly scrubBytesPerSecond: number
   readonly clientTimeoutMs: number
-  readonly clocks: 'right' | 'wrong'
+  /** `allWrong`: those of clients too. */
+  readonly clocks: 'right' | 'wrong' | 'allWrong'
 }
 
 /** Faults after which something may be lost that was acknowledged and not synced. */
-const FORGETS: readonly Fault[] = ['power', 'powerOfAll', 'lostDisk', 'diskError']
+const FORGETS: readonly Fault[] = ['power', 'powerOfAll', 'lostDisk', 'diskError', 'badDirectory']
 /** Faults that take bytes for good: only where there are other replicas of them. */
 const DESTROYS: readonly Fault[] = ['rot', 'lostDisk']
 
-/** @param scale  `short`: for hundreds of seeds; `long`: for minutes and hours */
-export function swarmPlan(seed: number, scale: 'short' | 'long'): SwarmPlan {
+/**
+ * @param scale    `short`: for hundreds of seeds; `long`: for minutes and hours
+ * @param isPlain  without what was added later: a seed that failed before it is again what it was
+ */
+export function swarmPlan(seed: number, scale: 'short' | 'long', isPlain = false): SwarmPlan {
+  const plan = plainPlan(seed, scale)
+  if (isPlain) return plan
+  const random = new Random(seed ^ 0xd15c)
+  const directories = random.pick([1, 1, 2, 3])
+  const possible = LATER_FAULTS.filter((fault) => fault !== 'badDirectory' || (directories > 1 && plan.isSync))
+  const later = possible.filter(() => random.chance(scale === 'short' ? 0.3 : 0.6))
+  return {
+    ...plan,
+    directories,
+    racks: random.pick([0, 0, 2, 3]),
+    zones: random.pick([0, 0, 0, 2]),
+    faults: [...plan.faults, ...later],
+    retentionMs: random.chance(0.3) ? random.pick([1, 10, 60]) * SECOND_MS : plan.retentionMs,
+    clocks: plan.clocks === 'wrong' ? 'allWrong' : plan.clocks,
+  }
+}
+
+function plainPlan(seed: number, scale: 'short' | 'long'): SwarmPlan {
   const random = new Random(seed ^ 0x5eed)
   const isShort = scale === 'short'
   const isSync = random.chance(0.6)
@@ -110,6 +140,9 @@ export function swarmPlan(seed: number, scale: 'short' | 'long'): SwarmPlan {
   )
   return {
     servers: 3 + random.below(isShort ? 3 : 5),
+    directories: 1,
+    racks: 0,
+    zones: 0,
     fileClients: 1 + random.below(isShort ? 2 : 3),
     recordWriters: random.chance(isShort ? 0.5 : 0.9) ? 1 + random.below(isShort ? 3 : 5) : 0,
     readers: random.below(2),

@@ -22,6 +22,8 @@ export interface SwarmInput {
   readonly durationMs?: number
   /** Quiet time between rounds, at most. */
   readonly quietMsMax?: number
+  /** As seeds were drawn before plan.ts had anything later. */
+  readonly isPlain?: boolean
   /** Instead of what the seed draws: to narrow a failure down. */
   readonly plan?: Partial<SwarmPlan>
   /** Gets every event and every line of a log. */
@@ -51,8 +53,8 @@ export interface SwarmResult {
 
 const EVENTS_MAX = { short: 1_500_000, long: Number.MAX_SAFE_INTEGER }
 
-export function planOf({ seed, scale, plan }: SwarmInput): SwarmPlan {
-  return { ...swarmPlan(seed, scale), ...plan }
+export function planOf({ seed, scale, plan, isPlain }: SwarmInput): SwarmPlan {
+  return { ...swarmPlan(seed, scale, isPlain), ...plan }
 }
 
 export async function runSwarm(input: SwarmInput): Promise<SwarmResult> {
@@ -80,6 +82,11 @@ function worldOptions({ seed, scale }: SwarmInput): SimOptionsInput {
   // Single bytes are what the tests of the connection are for: here they would be most of what happens.
   const chunking = options.network?.chunking === 'fine' && scale === 'long' ? 'mixed' : options.network?.chunking
   return { ...options, network: { ...options.network, ...(chunking && { chunking }) } }
+}
+
+/** Every clock that there is gains or loses: up to 3 %, far more than any real one. */
+function setClocksWrong(world: SimWorld): void {
+  for (const machine of world.machines) machine.clockRate = 0.97 + 0.06 * world.random.fraction()
 }
 
 class Swarm {
@@ -112,15 +119,21 @@ class Swarm {
     const { heartbeatMs, deadAfterMs, goal, minReplicas, chunkBytes, checkpointEveryBytes, retentionMs } = plan
     const { scrubBytesPerSecond } = plan
     const settings = { heartbeatMs, deadAfterMs, goal, minReplicas, chunkBytes, checkpointEveryBytes, retentionMs }
-    const cluster = new SimCluster(world, plan.servers, settings, { scrubBytesPerSecond })
-    if (plan.clocks === 'wrong') {
-      for (const machine of world.machines) machine.clockRate = 0.97 + 0.06 * world.random.fraction()
-    }
+    const mounts = Array.from({ length: plan.directories }, (_, index) => (index === 0 ? '/data' : `/disk-${index}`))
+    const cluster = new SimCluster(world, plan.servers, settings, { scrubBytesPerSecond, directories: mounts })
+    cluster.chunkservers.forEach((server, index) => {
+      for (const mount of mounts.slice(1)) server.machine.addDisk(mount)
+      if (plan.racks > 0) server.rack = `rack-${index % plan.racks}`
+      if (plan.zones > 0) server.zone = `zone-${index % plan.zones}`
+    })
+    if (plan.clocks !== 'right') setClocksWrong(world)
     await cluster.start()
     const clients: Client[] = []
     for (let index = 0; index < plan.fileClients + plan.readers + (plan.recordWriters > 0 ? 2 : 0); index++)
       clients.push(await cluster.client({ timeoutMs: plan.clientTimeoutMs }))
-    return new Swarm(world, plan, cluster, clients, await cluster.client({ timeoutMs: 120_000 }))
+    const operator = await cluster.client({ timeoutMs: 120_000 })
+    if (plan.clocks === 'allWrong') setClocksWrong(world)
+    return new Swarm(world, plan, cluster, clients, operator)
   }
 
   private constructor(
