@@ -6,7 +6,7 @@
 // file is what happens exactly once.
 //
 // Bounds: at most FILES_MAX files and IN_FLIGHT_BYTES_MAX bytes under way, others wait their turn; GROUPS_MAX appends a
-// goal at once, of GROUP_BYTES_MAX each.
+// goal at once, of PIECE_BYTES each, PIECE_BYTES_MAX while the chains answer quickly.
 //
 // Source: DESIGN §4, "Small files".
 
@@ -14,7 +14,7 @@ import { crc32 } from '../base/crc32.ts'
 import { DfsError } from '../base/errors.ts'
 import type { ChunkHandle, ClusterId, ServerId } from '../base/ids.ts'
 import { formatHandle } from '../base/ids.ts'
-import { SMALL_FILE_BYTES_MAX } from '../base/limits.ts'
+import { PIECE_BYTES, PIECE_BYTES_MAX, SMALL_FILE_BYTES_MAX } from '../base/limits.ts'
 import { MiB, SECOND_MS } from '../base/units.ts'
 import type { Connection } from '../rpc/connection.ts'
 import type { Allocation } from '../wire/messages.ts'
@@ -29,8 +29,9 @@ import type { Session } from './session.ts'
 
 const FILES_MAX = 1024
 const IN_FLIGHT_BYTES_MAX = 16 * MiB
-const GROUP_BYTES_MAX = 1 * MiB
 const GROUPS_MAX = 4
+/** An append that takes longer is not made large. */
+const QUICK_MS = 500
 /** One append: then another chunk is tried; at most a fifth of the caller's patience. */
 const APPEND_MS_MAX = 6 * SECOND_MS
 /** Appends in a row that a chain which is only busy may answer too late; each has longer than the one before. */
@@ -66,7 +67,8 @@ export class Packer {
   #files = 0
   #bytes = 0
   #bytesMax = SMALL_FILE_BYTES_MAX
-  #groupBytesMax = GROUP_BYTES_MAX
+  #groupBytes = PIECE_BYTES
+  #groupBytesMax = PIECE_BYTES_MAX
 
   constructor(core: Core) {
     this.#core = core
@@ -81,7 +83,7 @@ export class Packer {
   /** @param chunkBytes  what the cluster's chunks grow to */
   fitTo(chunkBytes: number): void {
     this.#bytesMax = Math.min(SMALL_FILE_BYTES_MAX, Math.floor(chunkBytes / 4))
-    this.#groupBytesMax = Math.min(GROUP_BYTES_MAX, Math.floor(chunkBytes / 4))
+    this.#groupBytesMax = Math.min(PIECE_BYTES_MAX, Math.floor(chunkBytes / 4))
   }
 
   /**
@@ -124,7 +126,7 @@ export class Packer {
         aborts: this.#core.aborts,
         groupsMax: GROUPS_MAX,
         membersMax: FILES_MAX,
-        sizeMax: () => this.#groupBytesMax,
+        sizeMax: () => Math.min(this.#groupBytes, this.#groupBytesMax),
         fits: (first, parcel) => first.timeoutMs === parcel.timeoutMs,
         run: (members) => this.#placeAll(members, goal),
       })
@@ -212,6 +214,8 @@ export class Packer {
       }
     }
     const request = { handle, version, writer: session.id, sequence: session.nextSequence(), count: 1, sync: true }
+    const { clock } = this.#core.io
+    const startMs = clock.nowMs()
     try {
       const { offset } = await links.call(connection, 'appendShared', request, { timeoutMs, signal, data, dataCrc })
       let at = offset
@@ -223,6 +227,8 @@ export class Packer {
     } catch (error) {
       if (opening !== undefined && !signal?.aborted) await opening
       throw error
+    } finally {
+      this.#groupBytes = clock.nowMs() - startMs <= QUICK_MS ? PIECE_BYTES_MAX : PIECE_BYTES
     }
   }
 

@@ -212,5 +212,5 @@ export interface Parallel {
 }
 
 export function parallelOf(option: number | undefined): Parallel {
-  return option === undefined ? { small: 128, large: 3 } : { small: option, large: option }
+  return option === undefined ? { small: 256, large: 3 } : { small: option, large: option }
 }
