@@ -18,28 +18,31 @@
 // Source: Bayer & Unterauer, Prefix B-trees (TODS 1977), for prefixes and short separators.
 
 import { assert } from '../../base/assert.ts'
+import {
+  COUNT,
+  commonBytes,
+  copyKey,
+  DEAD,
+  entryBytes,
+  HEAP,
+  LAST,
+  LEVEL,
+  NEXT,
+  PAGE,
+  PREFIX,
+  PREVIOUS,
+  SLOT,
+  SLOTS,
+  VALUE_BYTES,
+  writeEntry,
+  writeValue,
+} from './byte-tree-page.ts'
 
-const PAGE = 4096
 const SLAB_SHIFT = 5
 const SLAB_PAGES = 2 ** SLAB_SHIFT
 const SLAB_MASK = SLAB_PAGES - 1
-/** Byte offset of the first slot. */
-const SLOTS = 20
-/** Fields of a page's header, as indexes of 16-bit words. */
-const COUNT = 0
-const LEVEL = 1
-const HEAP = 2
-const DEAD = 3
-const PREFIX = 4
-/** Where the last insertion went, to notice keys that arrive in order. */
-const LAST = 5
-const NEXT = 6
-const PREVIOUS = 8
-const SLOT = SLOTS / 2
-
 const NONE = 0xffffffff
 const DIRECTORY_BYTES = 6
-const VALUE_BYTES = 6
 /** A leaf with fewer bytes in use is joined with its neighbour where both fit in one page. */
 const SPARSE_BYTES = PAGE / 3
 
@@ -59,6 +62,8 @@ export class ByteTree {
   #size = 0
   #cursorPage = NONE
   #cursorSlot = 0
+  /** The directory of the last entry, which the key has too, while nothing but `append` is called; else -1. */
+  #appendDirectory = -1
   /** Where the name that `get` did not find would go: NONE once the key or the tree has changed. */
   #missPage = NONE
   #missSlot = 0
@@ -113,16 +118,70 @@ export class ByteTree {
    * @returns false, with nothing changed, when it is not above
    */
   append(directory: number, name: Uint8Array, from: number, to: number, inode: number): boolean {
+    if (directory === this.#appendDirectory) {
+      const done = this.#appendNext(name, from, to, inode)
+      if (done !== undefined) return done
+    }
+    this.#appendDirectory = -1
     this.#setParent(directory)
     const key = this.#key
     let end = DIRECTORY_BYTES
     for (let i = from; i < to; i++) key[end++] = name[i]!
     this.#keyBytes = end
     const page = this.#rightmost
-    const slot = this.#search(page, this.#key, this.#keyBytes)
+    const slot = this.#search(page, key, end)
     if (this.#found || slot !== this.#field(page, COUNT)) return false
-    if (this.#place(page, slot, this.#key, this.#keyBytes, inode)) this.#size++
-    else this.#insert(0, this.#key, this.#keyBytes, inode)
+    if (this.#place(page, slot, key, end, inode)) this.#size++
+    else this.#insert(0, key, end, inode)
+    this.#appendDirectory = directory
+    return true
+  }
+
+  /**
+   * `append` of a name in the directory of the one before, straight into the last page.
+   * @returns undefined, with nothing changed, when that takes more than writing it there
+   */
+  #appendNext(name: Uint8Array, from: number, to: number, inode: number): boolean | undefined {
+    const page = this.#rightmost
+    const bytes = this.#slabs8[page >>> SLAB_SHIFT]!
+    const words = this.#slabs16[page >>> SLAB_SHIFT]!
+    const base = (page & SLAB_MASK) * PAGE
+    const header = base / 2
+    const count = words[header + COUNT]!
+    const prefixBytes = words[header + PREFIX]!
+    // What of the name the prefix says: the directory's part is shared with the entry before.
+    const start = prefixBytes > DIRECTORY_BYTES ? from + prefixBytes - DIRECTORY_BYTES : from
+    if (start > to) return undefined
+    const prefix = base + PAGE - prefixBytes + DIRECTORY_BYTES
+    for (let i = from; i < start; i++) if (bytes[prefix + i - from] !== name[i]) return undefined
+    // The entry before, from the same byte of the name on.
+    let other = base + words[header + SLOT + count - 1]! + VALUE_BYTES
+    let otherRest = bytes[other++]!
+    if (otherRest === 255) otherRest += bytes[other++]!
+    const otherEnd = other + otherRest
+    if (prefixBytes < DIRECTORY_BYTES) other += DIRECTORY_BYTES - prefixBytes
+    let at = start
+    while (at < to && other < otherEnd && name[at] === bytes[other]) {
+      at++
+      other++
+    }
+    if (at === to || (other < otherEnd && name[at]! < bytes[other]!)) return false
+
+    const rest = DIRECTORY_BYTES + to - from - prefixBytes
+    const needed = entryBytes(rest)
+    const entry = words[header + HEAP]! - needed
+    if (entry < SLOTS + (count + 1) * 2) return undefined
+    writeValue(bytes, base + entry, inode)
+    let write = base + entry + VALUE_BYTES
+    bytes[write++] = rest < 255 ? rest : 255
+    if (rest >= 255) bytes[write++] = rest - 255
+    for (let i = prefixBytes; i < DIRECTORY_BYTES; i++) bytes[write++] = this.#key[i]!
+    for (let i = start; i < to; i++) bytes[write++] = name[i]!
+    words[header + HEAP] = entry
+    words[header + SLOT + count] = entry
+    words[header + COUNT] = count + 1
+    words[header + LAST] = count
+    this.#size++
     return true
   }
 
@@ -225,6 +284,7 @@ export class ByteTree {
   }
 
   #setKey(directory: number, name: string): void {
+    this.#appendDirectory = -1
     this.#setParent(directory)
     const key = this.#key
     let at = DIRECTORY_BYTES
@@ -440,6 +500,9 @@ export class ByteTree {
   }
 
   readonly #moved = Buffer.alloc(PAGE)
+  /** Two keys that are compared where a page is cut or joined; of no meaning beyond. */
+  readonly #left = Buffer.alloc(PAGE)
+  readonly #right = Buffer.alloc(PAGE)
 
   /** Appends entries `from` .. `to - 1` of the scratch page to `page`, which is empty or has this very prefix. */
   #fill(page: number, from: number, to: number, prefixBytes: number): void {
@@ -472,8 +535,8 @@ export class ByteTree {
     const count = this.#field(page, COUNT)
     const at = this.#splitSlot(page, slot, key, keyBytes)
     // The keys on both sides of the cut; the new key itself where one side stays empty.
-    const left = Buffer.alloc(PAGE)
-    const right = Buffer.alloc(PAGE)
+    const left = this.#left
+    const right = this.#right
     let leftBytes = keyBytes
     let rightBytes = keyBytes
     if (at === 0) left.set(key.subarray(0, keyBytes))
@@ -507,8 +570,8 @@ export class ByteTree {
   /** Fills an empty page with a range of the scratch page, under the longest prefix of that range. */
   #refill(page: number, from: number, to: number): void {
     if (from >= to) return
-    const first = Buffer.alloc(PAGE)
-    const last = Buffer.alloc(PAGE)
+    const first = this.#left
+    const last = this.#right
     const firstBytes = copyKey(this.#scratch8, this.#scratch16, 0, from, first)
     const lastBytes = copyKey(this.#scratch8, this.#scratch16, 0, to - 1, last)
     this.#fill(page, from, to, commonBytes(first, firstBytes, last, lastBytes))
@@ -612,8 +675,8 @@ export class ByteTree {
     if (slot < 0) return
     const left = this.#value(parent, slot)
     const right = this.#value(parent, slot + 1)
-    const first = Buffer.alloc(PAGE)
-    const last = Buffer.alloc(PAGE)
+    const first = this.#left
+    const last = this.#right
     const firstBytes = this.#copyKey(left, 0, first)
     const lastBytes = this.#copyKey(right, this.#field(right, COUNT) - 1, last)
     const shared = commonBytes(first, firstBytes, last, lastBytes)
@@ -664,47 +727,4 @@ export class ByteTree {
     }
     assert(leaves[leaves.length - 1] === this.#rightmost, 'the last leaf is not known')
   }
-}
-
-/** Bytes of an entry in the heap whose key has `rest` bytes after the prefix. */
-function entryBytes(rest: number): number {
-  return VALUE_BYTES + (rest < 255 ? 1 : 2) + rest
-}
-
-function writeEntry(bytes: Buffer, at: number, value: number, key: Uint8Array, from: number, to: number): void {
-  const low = value >>> 0
-  const high = Math.floor(value / 2 ** 32)
-  bytes[at] = low
-  bytes[at + 1] = low >>> 8
-  bytes[at + 2] = low >>> 16
-  bytes[at + 3] = low >>> 24
-  bytes[at + 4] = high
-  bytes[at + 5] = high >>> 8
-  const rest = to - from
-  let write = at + VALUE_BYTES
-  if (rest < 255) {
-    bytes[write++] = rest
-  } else {
-    bytes[write++] = 255
-    bytes[write++] = rest - 255
-  }
-  for (let i = from; i < to; i++) bytes[write++] = key[i]!
-}
-
-function copyKey(bytes: Buffer, words: Uint16Array, base: number, slot: number, to: Buffer): number {
-  const prefixBytes = words[base / 2 + PREFIX]!
-  const prefix = base + PAGE - prefixBytes
-  for (let i = 0; i < prefixBytes; i++) to[i] = bytes[prefix + i]!
-  let at = base + words[base / 2 + SLOT + slot]! + VALUE_BYTES
-  let rest = bytes[at++]!
-  if (rest === 255) rest += bytes[at++]!
-  for (let i = 0; i < rest; i++) to[prefixBytes + i] = bytes[at + i]!
-  return prefixBytes + rest
-}
-
-function commonBytes(a: Uint8Array, aBytes: number, b: Uint8Array, bBytes: number): number {
-  const most = Math.min(aBytes, bBytes)
-  let common = 0
-  while (common < most && a[common] === b[common]) common++
-  return common
 }

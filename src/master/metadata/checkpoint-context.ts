@@ -86,11 +86,12 @@ export class Decoding {
   }
 }
 
+/** @param read  sets the values of inodes in rows `from` .. `to` - 1 */
 export function inodeColumn(
   name: string,
   width: number,
   write: (context: Encoding, buffer: Buffer, offset: number, row: number, at: number) => void,
-  read: (context: Decoding, buffer: Buffer, offset: number, row: number) => void,
+  read: (context: Decoding, buffer: Buffer, offset: number, from: number, to: number) => void,
 ): SectionRow {
   return {
     name,
@@ -103,20 +104,21 @@ export function inodeColumn(
       columnSink(
         name,
         width,
-        (buffer, offset, at) => {
-          if (at >= context.inodes.length) throw badSection(name, `over ${context.inodes.length} values`)
-          read(context, buffer, offset, at)
+        (buffer, offset, from, to) => {
+          if (to > context.inodes.length) throw badSection(name, `over ${context.inodes.length} values`)
+          read(context, buffer, offset, from, to)
         },
         (count) => checkCount(name, count, context.inodes.length),
       ),
   }
 }
 
+/** @param read  sets the values of chunks in rows `from` .. `to` - 1 */
 export function chunkColumn(
   name: string,
   width: number,
   write: (context: Encoding, buffer: Buffer, offset: number, row: number) => void,
-  read: (context: Decoding, buffer: Buffer, offset: number, row: number) => void,
+  read: (context: Decoding, buffer: Buffer, offset: number, from: number, to: number) => void,
 ): SectionRow {
   return {
     name,
@@ -129,9 +131,9 @@ export function chunkColumn(
       columnSink(
         name,
         width,
-        (buffer, offset, at) => {
-          if (at >= context.chunks.length) throw badSection(name, `over ${context.chunks.length} values`)
-          read(context, buffer, offset, at)
+        (buffer, offset, from, to) => {
+          if (to > context.chunks.length) throw badSection(name, `over ${context.chunks.length} values`)
+          read(context, buffer, offset, from, to)
         },
         (count) => checkCount(name, count, context.chunks.length),
       ),
@@ -170,15 +172,19 @@ export function idSink(
   return columnSink(
     name,
     width,
-    (buffer, offset, at) => {
-      if (at === ids.length) {
-        const grown = new Float64Array(ids.length * 2)
+    (buffer, offset, from, to) => {
+      if (to > ids.length) {
+        const grown = new Float64Array(Math.max(ids.length * 2, to))
         grown.set(ids)
         ids = grown
       }
-      ids[at] = get(buffer, offset)
-      const before = at === 0 ? 0 : ids[at - 1]!
-      if (ids[at]! <= before || !Number.isSafeInteger(ids[at])) throw badSection(name, `${ids[at]} after ${before}`)
+      let before = from === 0 ? 0 : ids[from - 1]!
+      for (let at = from; at < to; at++, offset += width) {
+        const id = get(buffer, offset)
+        if (id <= before || id > Number.MAX_SAFE_INTEGER) throw badSection(name, `${id} after ${before}`)
+        ids[at] = id
+        before = id
+      }
     },
     (count) => finished(ids.slice(0, count)),
   )

@@ -10,6 +10,7 @@ import {
   badSection,
   columnBytes,
   columnSink,
+  getU16,
   getU32,
   getU48,
   getU64,
@@ -31,43 +32,55 @@ export const inodeSections: readonly SectionRow[] = [
       idSink('inode.number', 6, getU48, (ids) => {
         context.inodes = ids
         context.counts = new Uint32Array(ids.length)
+        context.state.inodes.load(ids)
       }),
   },
   inodeColumn(
     'inode.flags',
     1,
     ({ state }, buffer, offset, row) => buffer.writeUInt8(state.inodes.isDirectory(row) ? DIRECTORY : 0, offset),
-    ({ state, inodes }, buffer, offset, row) => {
-      const flags = buffer[offset]!
-      if (flags > DIRECTORY) throw badSection('inode.flags', `flags ${flags}`)
-      state.inodes.create(inodes[row] as InodeId, flags === DIRECTORY, 0 as InodeId, 0, 0, 0)
+    ({ state }, buffer, offset, from, to) => {
+      for (let row = from; row < to; row++, offset++) {
+        const flags = buffer[offset]!
+        if (flags > DIRECTORY) throw badSection('inode.flags', `flags ${flags}`)
+        if (flags === DIRECTORY) state.inodes.makeDirectory(row)
+      }
     },
   ),
   inodeColumn(
     'inode.parent',
     6,
     ({ state }, buffer, offset, row) => putU48(buffer, offset, state.inodes.parent(row)),
-    ({ state }, buffer, offset, row) => state.inodes.setParent(row, getU48(buffer, offset) as InodeId),
+    ({ state: { inodes } }, buffer, offset, from, to) => {
+      for (let row = from; row < to; row++, offset += 6) inodes.setParent(row, getU48(buffer, offset) as InodeId)
+    },
   ),
   inodeColumn(
     'inode.mtime',
     6,
     ({ state }, buffer, offset, row) => putU48(buffer, offset, state.inodes.mtimeMs(row)),
-    ({ state }, buffer, offset, row) => state.inodes.setMtimeMs(row, getU48(buffer, offset)),
+    ({ state: { inodes } }, buffer, offset, from, to) => {
+      for (let row = from; row < to; row++, offset += 6) inodes.setMtimeMs(row, getU48(buffer, offset))
+    },
   ),
   inodeColumn(
     'inode.ctime',
     6,
     ({ state }, buffer, offset, row) => putU48(buffer, offset, state.inodes.ctimeMs(row)),
-    ({ state }, buffer, offset, row) => state.inodes.setCtimeMs(row, getU48(buffer, offset)),
+    ({ state: { inodes } }, buffer, offset, from, to) => {
+      for (let row = from; row < to; row++, offset += 6) inodes.setCtimeMs(row, getU48(buffer, offset))
+    },
   ),
   inodeColumn(
     'inode.version',
     6,
     ({ state }, buffer, offset, row) => putU48(buffer, offset, state.inodes.contentVersion(row)),
-    ({ state }, buffer, offset, row) => {
-      if (getU48(buffer, offset) >= 2 ** 37) throw badSection('inode.version', 'out of range')
-      state.inodes.setContentVersion(row, getU48(buffer, offset))
+    ({ state: { inodes } }, buffer, offset, from, to) => {
+      for (let row = from; row < to; row++, offset += 6) {
+        const version = getU48(buffer, offset)
+        if (version >= 2 ** 37) throw badSection('inode.version', 'out of range')
+        inodes.setContentVersion(row, version)
+      }
     },
   ),
   inodeColumn(
@@ -75,10 +88,12 @@ export const inodeSections: readonly SectionRow[] = [
     2,
     ({ state, profileNumbers }, buffer, offset, row) =>
       buffer.writeUInt16LE(profileNumbers[state.inodes.profile(row)]!, offset),
-    ({ state, profiles }, buffer, offset, row) => {
-      const profile = profiles[buffer.readUInt16LE(offset)]
-      if (profile === undefined) throw badSection('inode.profile', 'no such profile')
-      state.inodes.setProfile(row, state.profiles.useAgain(profile))
+    ({ state, profiles }, buffer, offset, from, to) => {
+      for (let row = from; row < to; row++, offset += 2) {
+        const profile = profiles[getU16(buffer, offset)]
+        if (profile === undefined) throw badSection('inode.profile', 'no such profile')
+        state.inodes.setProfile(row, state.profiles.useAgain(profile))
+      }
     },
   ),
   inodeColumn(
@@ -90,8 +105,8 @@ export const inodeSections: readonly SectionRow[] = [
         offset,
         state.inodes.isDirectory(row) ? state.inodes.entryCount(row) : state.inodes.extentCount(row),
       ),
-    ({ counts }, buffer, offset, row) => {
-      counts[row] = getU32(buffer, offset)
+    ({ counts }, buffer, offset, from, to) => {
+      for (let row = from; row < to; row++, offset += 4) counts[row] = getU32(buffer, offset)
     },
   ),
   { name: 'extents', shape: 'rows of 20', encode: encodeExtents, decode: decodeExtents },
@@ -136,25 +151,29 @@ function decodeExtents({ state, inodes, counts }: Decoding): SectionSink {
   return columnSink(
     'extents',
     EXTENT_BYTES,
-    (buffer, offset) => {
-      if (extents.length === 0) skip()
-      if (row >= inodes.length) throw badSection('extents', 'more than the files have')
-      const extent = {
-        handle: getU64(buffer, offset) as ChunkHandle,
-        offset: getU32(buffer, offset + 8),
-        length: getU64(buffer, offset + 12),
+    (buffer, offset, from, to) => {
+      for (let at = from; at < to; at++, offset += EXTENT_BYTES) {
+        if (extents.length === 0) skip()
+        if (row >= inodes.length) throw badSection('extents', 'more than the files have')
+        const handle = getU64(buffer, offset) as ChunkHandle
+        const start = getU32(buffer, offset + 8)
+        const length = getU64(buffer, offset + 12)
+        if (length === 0 || length > (handle === 0 ? FILE_BYTES_MAX : CHUNK_BYTES_MAX) || start > CHUNK_BYTES_MAX) {
+          throw badSection('extents', `offset ${start}, length ${length}: out of range`)
+        }
+        if (handle > Number.MAX_SAFE_INTEGER) throw badSection('extents', 'a handle out of range')
+        // By far the most files have one extent, and it is no hole.
+        if (counts[row] === 1 && handle !== 0) {
+          state.inodes.setOnlyExtent(row, handle, start, length)
+        } else {
+          extents.push({ handle, offset: start, length })
+          if (extents.length < counts[row]!) continue
+          state.inodes.replaceExtents(row, 0, 0, extents)
+          extents = []
+        }
+        state.fileBytes += state.inodes.size(row)
+        row++
       }
-      const lengthMax = extent.handle === 0 ? FILE_BYTES_MAX : CHUNK_BYTES_MAX
-      if (extent.length === 0 || extent.length > lengthMax || extent.offset > CHUNK_BYTES_MAX) {
-        throw badSection('extents', `offset ${extent.offset}, length ${extent.length}: out of range`)
-      }
-      if (!Number.isSafeInteger(extent.handle)) throw badSection('extents', 'a handle out of range')
-      extents.push(extent)
-      if (extents.length < counts[row]!) return
-      state.inodes.replaceExtents(row, 0, 0, extents)
-      state.fileBytes += state.inodes.size(row)
-      extents = []
-      row++
     },
     () => {
       skip()
@@ -198,23 +217,27 @@ function decodeEntries({ state, inodes, counts }: Decoding): SectionSink {
       }
     }
   }
-  const sink = itemSink(
-    'entries',
-    (buffer, at) => 7 + buffer[at]!,
-    (buffer, at, bytes) => {
-      next()
+  const { entries } = state.names
+  const sink = itemSink('entries', (buffer) => {
+    let at = 0
+    while (at < buffer.length) {
+      const nameEnd = at + 1 + buffer[at]!
+      if (nameEnd + 6 > buffer.length) break
+      if (left === 0) next()
       if (directory >= inodes.length) throw badSection('entries', 'more than the directories have')
-      const inode = getU48(buffer, at + bytes - 6) as InodeId
+      const inode = getU48(buffer, nameEnd) as InodeId
       const parent = inodes[directory]!
       const row = state.inodes.row(inode)
       if (row < 0 || state.inodes.parent(row) !== parent)
         throw badSection('entries', `inode ${inode} is not in directory ${parent}`)
-      if (!state.names.entries.append(parent, buffer, at + 1, at + bytes - 6, inode)) {
+      if (!entries.append(parent, buffer, at + 1, nameEnd, inode)) {
         throw badSection('entries', `directory ${parent}: names out of order`)
       }
       left--
-    },
-  )
+      at = nameEnd + 6
+    }
+    return at
+  })
   return {
     push: sink.push,
     end() {

@@ -57,6 +57,25 @@ export class IdIndex {
     this.#size++
   }
 
+  /** Puts ids, which ascend, into the empty index, with rows 0, 1, 2, … */
+  addAscending(ids: Float64Array): void {
+    assert(this.#size === 0, 'an index that is not empty')
+    let from = -1
+    let leaf = -1
+    for (let row = 0; row < ids.length; row++) {
+      const id = ids[row]!
+      // Ids of one leaf lie side by side.
+      if (leaf >= 0 && id - from < FAN_OUT) {
+        this.#nodes.set(leaf, id - from, row + 1)
+        this.#size++
+        continue
+      }
+      this.add(id, row)
+      from = Math.floor(id / FAN_OUT) * FAN_OUT
+      leaf = this.#nodes.get(this.#lastNode, (from % GROUP) / FAN_OUT) - 1
+    }
+  }
+
   /** @param id  in the index */
   delete(id: number): void {
     const group = Math.floor(id / GROUP)

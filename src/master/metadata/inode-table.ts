@@ -86,6 +86,22 @@ export class InodeTable {
     return row
   }
 
+  /**
+   * Puts inodes into the empty table: files without anything, in rows 0, 1, 2, …
+   * @param inodes  ascending; not kept
+   */
+  load(inodes: Float64Array): void {
+    assert(this.count === 0, 'a table that is not empty')
+    this.#rows.allocateRows(inodes.length)
+    this.index.addAscending(inodes)
+  }
+
+  /** Makes a directory of a loaded inode. */
+  makeDirectory(row: number): void {
+    this.#directories++
+    this.#setFlags(row, DIRECTORY)
+  }
+
   /** The inode must have neither extents nor entries. */
   delete(inode: InodeId, row: number): void {
     assert(this.isDirectory(row) ? this.entryCount(row) === 0 : this.extentCount(row) === 0, 'an inode in use')
@@ -231,9 +247,7 @@ export class InodeTable {
       const only = added.length === 1 ? added[0]! : this.extent(row, from === 0 ? count - 1 : 0)
       if (only.handle !== 0) {
         this.#releaseList(row)
-        this.#setA(row, only.handle)
-        this.#setB(row, only.offset)
-        this.#setC(row, only.length)
+        this.setOnlyExtent(row, only.handle, only.offset, only.length)
         return
       }
     }
@@ -256,6 +270,13 @@ export class InodeTable {
     this.#setC(row, newCount)
     // A smaller block has no room for what stood behind the removed ones: only now that they have moved up.
     if (isShorter) this.#reserve(row, newCount)
+  }
+
+  /** Gives a file without a list its one extent, which is no hole. */
+  setOnlyExtent(row: number, handle: ChunkHandle, offset: number, length: number): void {
+    this.#setA(row, handle)
+    this.#setB(row, offset)
+    this.#setC(row, length)
   }
 
   /** Makes the row a list with room for `count` extents, its present extents kept, and locates it. */

@@ -53,6 +53,15 @@ export class WordTable {
     return row
   }
 
+  /** Rows 0 .. `count` - 1 of an empty table, all words 0. */
+  allocateRows(count: number): void {
+    assert(this.#rowsUsed === 0, 'rows that were given before')
+    this.#rowsUsed = count
+    this.#live = count
+    const pages = Math.ceil(count / (this.#mask + 1))
+    while (this.#pages.length < pages) this.#pages.push(new Uint32Array((this.#mask + 1) * this.#width))
+  }
+
   release(row: number): void {
     const page = this.#pages[row >>> this.#shift]
     assert(page !== undefined && this.#live > 0, 'a row that was never given')

@@ -98,6 +98,35 @@ test('names that arrive in order fill their pages', () => {
   assert.ok(tree.bytes / 50_000 < 22, `${tree.bytes / 50_000} bytes an entry`)
 })
 
+test('a tree of appended names is the tree of names that were set, wherever pages and directories end', () => {
+  for (let seed = 0; seed < 6; seed++) {
+    const random = new Random(seed)
+    const directories = [1, 3, 40, 2000][seed % 4]!
+    const keys = new Map<string, [number, string]>()
+    for (let i = 0; i < 3000; i++) {
+      const name =
+        random.below(8) === 0 ? `${'n'.repeat(200 + random.below(50))}${random.below(9)}` : randomName(random)
+      const directory = 2 ** 32 - 2 + random.below(directories)
+      keys.set(`${directory}/${name}`, [directory, name])
+    }
+    const sorted = [...keys.values()].sort(([a, x], [b, y]) => a - b || Buffer.compare(Buffer.from(x), Buffer.from(y)))
+    const tree = new ByteTree()
+    for (const [at, [directory, name]] of sorted.entries()) {
+      const bytes = Buffer.from(`...${name}...`)
+      assert.ok(tree.append(directory, bytes, 3, bytes.length - 3, at + 1), `seed ${seed}: ${directory}/${name}`)
+      // The same again, and any before, is refused; a look at another in between changes nothing.
+      const [beforeDirectory, beforeName] = sorted[at - random.below(Math.min(at + 1, 3))]!
+      const before = Buffer.from(beforeName)
+      assert.not(tree.append(beforeDirectory, before, 0, before.length, 7))
+      if (random.below(5) === 0) assert.is(tree.get(...sorted[random.below(at + 1)]!) > 0, true)
+      if (random.below(5) === 0) assert.is(tree.get(directory, `${name}x`), 0)
+    }
+    tree.check()
+    assert.is(tree.size, sorted.length)
+    for (const [at, [directory, name]] of sorted.entries()) assert.is(tree.get(directory, name), at + 1)
+  }
+})
+
 test('appending refuses a key that is not above the last', () => {
   const tree = new ByteTree()
   const append = (directory: number, name: string): boolean =>
