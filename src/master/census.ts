@@ -22,7 +22,7 @@ export interface Census {
   readonly underReplicated: number
   readonly lastCopy: number
   readonly overReplicated: number
-  /** Bytes of chunks that a file names, once each. */
+  /** Bytes of chunks that files name; what several extents name is counted once, as far as the chunk's length shows it. */
   readonly liveBytes: number
   /** Bytes of chunks' lengths that no file names: dead space in packed chunks, and what retention keeps. */
   readonly deadBytes: number
@@ -82,7 +82,7 @@ export class CensusTaker {
     const { locations, servers, clock, state, proposer } = this.#context
     const goal = chunk.goal || state.goal
     totals.chunks++
-    totals.liveBytes += chunk.liveBytes
+    totals.liveBytes += chunk.state === 'sealed' ? Math.min(chunk.length, chunk.liveBytes) : chunk.liveBytes
     if (chunk.references === 0) totals.retainedBytes += chunk.length
     else totals.deadBytes += Math.max(0, chunk.length - chunk.liveBytes)
     if (chunk.references === 0) return

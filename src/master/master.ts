@@ -248,7 +248,7 @@ export class Master {
       }
     }
     for (const { handle } of sealed) this.repairer.sealed(handle)
-    for (const handle of forgotten) this.#replicas.forgotten(handle)
+    for (const [at, handle] of forgotten.entries()) this.#replicas.forgotten(handle, changes.forgottenBytes[at] ?? 0)
     for (const handle of goalChanged) {
       this.context.attention.add(handle)
       this.#goals.changed(handle, false)

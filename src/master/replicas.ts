@@ -161,12 +161,12 @@ export class Replicas {
     return this.#wantsReport.has(server)
   }
 
-  /** The chunk left the table: its replicas may go, once that is allowed. */
-  forgotten(handle: ChunkHandle): void {
+  /** The chunk of `length` bytes left the table: its replicas may go, once that is allowed. */
+  forgotten(handle: ChunkHandle, length: number): void {
     const { locations, servers } = this.#context
     for (const { directory } of locations.of(handle)) {
       const server = servers.serverOfDirectory(directory)
-      if (server) this.#order(server.id, { ...gone, handle })
+      if (server) this.#order(server.id, { ...gone, handle, length })
     }
     locations.unlist(handle)
     this.#context.attention.add(handle)
@@ -187,12 +187,20 @@ export class Replicas {
     return taken
   }
 
-  /** Chunks whose replicas still wait to be deleted, over all servers. */
+  /** Replicas that still wait to be deleted, over all servers. */
   get pendingDeletes(): number {
     let count = 0
     for (const waiting of this.#orders.values())
       for (const order of waiting.values()) if (order.kind === 'delete') count++
     return count
+  }
+
+  /** Bytes of these replicas: what is not free yet. */
+  get pendingDeleteBytes(): number {
+    let bytes = 0
+    for (const waiting of this.#orders.values())
+      for (const order of waiting.values()) if (order.kind === 'delete') bytes += order.length
+    return bytes
   }
 
   #order(server: ServerId, order: Order): void {
@@ -226,7 +234,7 @@ export class Replicas {
 }
 
 /** The chunk has left the table for good: a replica of it goes whatever its version. */
-const gone = { kind: 'delete', version: 2 ** 32 - 1, length: 0, digest: 0, indexDigest: 0 } as const
+const gone = { kind: 'delete', version: 2 ** 32 - 1, digest: 0, indexDigest: 0 } as const
 
 function orderOf(kind: 'delete' | 'quarantine', facts: ReplicaFacts): Order {
   return {

@@ -45,6 +45,7 @@ async function earlyCount(client: Client): Promise<number> {
 
 interface Space {
   readonly liveBytes: number
+  readonly pendingDeletionBytes: number
   readonly replicaBytes: number
   readonly retainedBytes: number
   readonly trashBytes: number
@@ -121,6 +122,12 @@ test('df tells files, their replicas, and what is retained apart', async () => {
     assert.is(found.replicaBytes, 3 * 1200 * KiB)
     assert.is(found.usedBytes, 3 * 1200 * KiB)
     assert.equal([found.retainedBytes, found.trashBytes], [0, 0])
+    await client.copy('/d', '/snapshot', { recursive: true })
+    found = await space()
+    assert.is(found.liveBytes, 1200 * KiB, 'a snapshot takes no space')
+    assert.is(found.replicaBytes, 3 * 1200 * KiB)
+    await client.remove('/snapshot', { recursive: true, now: true })
+    await world.sleep(1000)
     await client.remove('/d', { recursive: true })
     found = await space()
     assert.equal([found.liveBytes, found.trashBytes, found.retainedBytes], [600 * KiB, 600 * KiB, 600 * KiB])
@@ -130,9 +137,14 @@ test('df tells files, their replicas, and what is retained apart', async () => {
     assert.is(found.liveBytes, 100)
     assert.is(found.retainedBytes, 600 * KiB + (600 - 256) * KiB, 'chunks that /a gave up are retained')
     await client.trashEmpty()
-    await world.sleep(30_000)
+    let pendingMost = 0
+    for (let look = 0; look < 1500; look++) {
+      await world.sleep(20)
+      pendingMost = Math.max(pendingMost, (await space()).pendingDeletionBytes)
+    }
+    assert.ok(pendingMost >= 200 * KiB && pendingMost <= 3 * 600 * KiB, `${pendingMost} bytes waited to be deleted`)
     found = await space()
-    assert.is(found.trashBytes, 0)
+    assert.equal([found.trashBytes, found.pendingDeletionBytes], [0, 0])
     assert.is(found.usedBytes, 3 * 600 * KiB)
     client.close()
   })

@@ -107,6 +107,8 @@ export interface Space {
   /** The part of it that is files in the trash. */
   readonly trashBytes: number
   readonly deadBytes: number
+  readonly pendingDeletionBytes: number
+  /** Replicas that wait for it. */
   readonly pendingDeletionChunks: number
 }
 

@@ -78,7 +78,7 @@ export const df = defineDfsVerb({
         `all replicas       ${show(space.replicaBytes)}`,
         `retained, once     ${show(space.retainedBytes)}  (trash ${show(space.trashBytes).trim()})`,
         `dead in chunks     ${show(space.deadBytes)}`,
-        `pending deletion   ${String(space.pendingDeletionChunks).padStart(16)} chunks`,
+        `pending deletion   ${show(space.pendingDeletionBytes)}  (${space.pendingDeletionChunks} replicas)`,
       ].join('\n'),
     )
     return undefined

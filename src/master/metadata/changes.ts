@@ -35,6 +35,8 @@ export class Changes {
   readonly versionRaised: { readonly handle: ChunkHandle; readonly version: number }[] = []
   /** Chunks that left the table: their replicas may be deleted. */
   readonly forgotten: ChunkHandle[] = []
+  /** Their lengths, in the same order; 0 for one that was only reserved. */
+  readonly forgottenBytes: number[] = []
   /** Chunks that are wanted more often, or less. */
   readonly goalChanged: ChunkHandle[] = []
   /** Chunks that kept their goal although a file that names them wants another: other files name them too. */
@@ -45,12 +47,19 @@ export class Changes {
   readonly sessionsEnded: SessionId[] = []
   readonly jobsEnded: EndedJob[] = []
 
+  addForgotten(handle: ChunkHandle, length: number): void {
+    if (!this.isCollecting) return
+    this.forgotten.push(handle)
+    this.forgottenBytes.push(length)
+  }
+
   /** Empties all lists. */
   clear(): void {
     empty(this.allocated)
     empty(this.sealed)
     empty(this.versionRaised)
     empty(this.forgotten)
+    empty(this.forgottenBytes)
     empty(this.goalChanged)
     empty(this.goalUnsure)
     empty(this.removed)

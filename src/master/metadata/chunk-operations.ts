@@ -217,6 +217,6 @@ export function nextDueChunk(state: MetadataState, heap: DueHeap): ChunkHandle |
 }
 
 export function forget(state: MetadataState, handle: ChunkHandle, row: number): void {
+  state.changes.addForgotten(handle, state.chunks.length(row))
   state.chunks.forget(handle, row)
-  if (state.changes.isCollecting) state.changes.forgotten.push(handle)
 }

@@ -45,7 +45,7 @@ export function releaseHandle(state: MetadataState, op: OperationOf<'releaseHand
 
 function giveUpReserved(state: MetadataState): void {
   if (state.reserved === undefined) return
-  if (state.changes.isCollecting) state.changes.forgotten.push(state.reserved.handle)
+  state.changes.addForgotten(state.reserved.handle, 0)
   state.reserved = undefined
 }
 
@@ -69,8 +69,8 @@ export function switchExtents(state: MetadataState, op: OperationOf<'switchExten
   // Every file that had the bytes has changed or gone: nobody wants the copy.
   const row = chunks.row(handle)
   if (chunks.references(row) === 0 && !chunks.isKept(row)) {
+    state.changes.addForgotten(handle, chunks.length(row))
     chunks.forget(handle, row)
-    if (state.changes.isCollecting) state.changes.forgotten.push(handle)
   }
   return yes(count, bytes)
 }

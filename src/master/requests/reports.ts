@@ -176,13 +176,18 @@ async function space(context: MasterContext, { census, trashSizes, replicas }: R
   return {
     ...roomOf(live.flatMap((server) => server.directories)),
     usedBytes: sum(live, (server) => sum(server.directories, (directory) => directory.usedBytes)),
-    /** Bytes of files, once; and of all whole replicas of the chunks that files name, in the trash or not. */
-    liveBytes: Math.max(0, state.fileBytes - trashBytes),
+    /**
+     * Bytes that files outside the trash name, those that snapshots share once, holes not at all; never less than that,
+     * and no more than the files' sizes, or all named bytes, the trash's too. Then the bytes of all whole replicas of the
+     * chunks that files name, in the trash or not.
+     */
+    liveBytes: Math.max(0, Math.min(state.fileBytes - trashBytes, counted.liveBytes)),
     replicaBytes: counted.replicaBytes,
     /** Once: files in the trash, and chunks that no file names any more. */
     retainedBytes: counted.retainedBytes + trashBytes,
     trashBytes,
     deadBytes: counted.deadBytes,
+    pendingDeletionBytes: replicas.pendingDeleteBytes,
     pendingDeletionChunks: replicas.pendingDeletes,
   }
 }
