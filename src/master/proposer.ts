@@ -156,7 +156,8 @@ export class Proposer {
     const { state, term, onApplied } = this.#options
     const outcome = apply(state, operation, time, index, term)
     onApplied(operation, outcome)
-    if (state.job && !this.#isRunningJob) this.#runJob(operation, resolve, reject)
+    // Its steps may have been refused before: then whoever asks again for it goes on with it, and nobody else is answered by it.
+    if (isOfJob(state, operation) && !this.#isRunningJob) this.#runJob(operation, resolve, reject)
     else resolve(outcome)
   }
 
@@ -194,10 +195,22 @@ export class Proposer {
         },
         reject: (error) => {
           end()
-          reject(error)
+          reject(begun === undefined ? error : begunAlready(error))
         },
       })
     }
     step()
   }
+}
+
+/** Whether the operation is the one that the longer change in the state was asked for by. */
+function isOfJob({ job }: MetadataState, operation: Operation): boolean {
+  const by = 'by' in operation ? operation.by : undefined
+  return job !== undefined && by?.session === job.by.session && by.request === job.by.request
+}
+
+/** What refused a step has not refused the change: it is in the log, and goes on. Whoever asks again hears how it ended. */
+function begunAlready(error: unknown): unknown {
+  if (!isDfsError(error) || error.code === 'UNAVAILABLE') return error
+  return new DfsError('UNAVAILABLE', `the change has begun, and goes on later: ${error.message}`, error.detail, error)
 }
