@@ -98,7 +98,7 @@ export class Masters {
     send?: Send<K>,
   ): Promise<ReplyOf<K>> {
     const begun = session.begin(patience)
-    let number = typeof begun === 'number' ? begun : await begun
+    const number = typeof begun === 'number' ? begun : await begun
     let isOpen = false
     let last: DfsError | undefined
     try {
@@ -123,20 +123,14 @@ export class Masters {
           return await this.#links.call(connection, name, request, { timeoutMs, signal })
         } catch (error) {
           last = this.#judge(error, patience)
-          if (wasSent && isOutcomeOpen(last)) isOpen = true
+          // Asked again while it is under way, a long change is busy as well: it keeps its number, and its outcome as open as it was.
+          if (wasSent && last.code !== 'FILE_BUSY' && isOutcomeOpen(last)) isOpen = true
           if (last.code === 'SESSION_ENDED') session.isEnded = true
           if (last.code === 'SESSION_ENDED' && isOpen) throw last
           if (!isMasterRetriable(last)) {
             // Any other verdict is given in log order: the change did not happen before it, and can't after it.
             if (last.code !== 'ABORTED' && last.code !== 'OUTCOME_UNKNOWN') isOpen = false
             throw last
-          }
-          if (last.code === 'FILE_BUSY') {
-            // The answer stands in the reply table for ever: another try is another change.
-            const next = await session.begin(patience)
-            session.end(number)
-            number = next
-            isOpen = false
           }
           await this.#pause(attempt, patience, last)
         }

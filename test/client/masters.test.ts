@@ -117,6 +117,36 @@ test('a change that is refused until time is up ends with the refusal, not with 
   }
 })
 
+test('a change that is busy is asked again under its own number: its first try may be what keeps it busy', async () => {
+  const answers = ['TIMEOUT', 'FILE_BUSY', 'FILE_BUSY', undefined] as const
+  const asked: number[] = []
+  const links = {
+    openMaster: () => undefined,
+    master: async () => ({}),
+    call: async (_connection: unknown, _name: string, { by }: { by: { request: number } }) => {
+      const code = answers[asked.push(by.request) - 1]
+      if (code !== undefined) throw new DfsError(code, 'not now')
+      return {}
+    },
+  }
+  let last = 0
+  const ended: number[] = []
+  const session = {
+    id: 1,
+    floor: 0,
+    isEnded: false,
+    begin: () => ++last,
+    end: (request: number) => ended.push(request),
+  }
+  const masters = new Masters(links as unknown as Links, { below: () => 0 } as unknown as Entropy, [
+    { host: 'master', port: 7400 },
+  ])
+  const patience = new Patience({ nowMs: () => 0, sleep: async () => {} } as unknown as Clock, {})
+  await masters.change('copy', (by) => ({ by }) as never, session as unknown as Session, patience)
+  assert.equal(asked, [1, 1, 1, 1])
+  assert.equal(ended, [1])
+})
+
 /** What an answer takes on a busy master. */
 const ANSWER_MS = 40
 
