@@ -26,10 +26,8 @@ export interface PreallocatedFile {
 const NAME = 'segment-preallocated.oplog.tmp'
 /** So many times the room that is asked for must be free: the log's zeros are not what fills a disk. */
 const FREE_FACTOR_MIN = 16
-/** Written at once. */
+/** Written and synced at once: more would hold up the syncs of the log on the same disk. */
 const STEP_BYTES = 1 * MiB
-/** Synced at once: more would hold up the syncs of the log on the same disk. */
-const SYNC_BYTES = 4 * MiB
 
 const zeros = Buffer.alloc(64 * KiB)
 
@@ -40,7 +38,11 @@ export class Preallocator {
   /** `tired`: no room or no luck; `take` lets it try again. `over`: its disk failed, or it was closed. */
   #state: 'idle' | 'filling' | 'ready' | 'tired' | 'over' = 'idle'
   #file: DiskFile | undefined
+  /** Zeros on the disk, what the file is to have, and how much of that is due by now. */
   #bytes = 0
+  #wantedBytes = 0
+  #dueBytes = 0
+  #isFilling = false
   #filling: Promise<void> | undefined
 
   constructor(disk: Disk, directory: string, logger: Logger) {
@@ -58,14 +60,25 @@ export class Preallocator {
     return this.#state === 'ready'
   }
 
-  /** Begins a file of so many bytes, unless there is one, or one is being made, or the last try failed. */
-  begin(bytes: number): void {
-    if (this.#state !== 'idle') return
-    this.#state = 'filling'
-    this.#filling = this.#fill(bytes)
+  /**
+   * Goes on with the file, or begins one, unless it is ready or the last try failed. To be called again and again: zeros
+   * are made as room is used, step by step, so that no flood of them stands between the log and its disk.
+   *
+   * @param bytes  what a file that is begun now is to have
+   * @param share  how much of it is due by now, 0 .. 1
+   */
+  advance(bytes: number, share: number): void {
+    if (this.#state === 'idle') {
+      this.#state = 'filling'
+      this.#wantedBytes = bytes
+      this.#dueBytes = 0
+    }
+    if (this.#state !== 'filling') return
+    this.#dueBytes = Math.max(this.#dueBytes, this.#wantedBytes * Math.min(1, share))
+    if (!this.#isFilling && this.#bytes < this.#dueBytes) this.#filling = this.#fill()
   }
 
-  /** The file, when one is ready. Whoever takes it closes it. In any case the next `begin` may try again. */
+  /** The file, when one is ready. Whoever takes it closes it. In any case `advance` may try again. */
   take(): PreallocatedFile | undefined {
     if (this.#state === 'tired') this.#state = 'idle'
     if (this.#state !== 'ready' || !this.#file) return undefined
@@ -96,37 +109,38 @@ export class Preallocator {
   }
 
   /** Never rejects for a fault of the world: that is said, and the log goes on by growing. */
-  async #fill(bytes: number): Promise<void> {
-    let file: DiskFile | undefined
+  async #fill(): Promise<void> {
+    this.#isFilling = true
     try {
-      const { freeBytes } = await this.#disk.space(this.#directory)
-      if (freeBytes < FREE_FACTOR_MIN * bytes) {
-        throw new DfsError(
-          'DISK_FULL',
-          `${freeBytes} bytes free, ${FREE_FACTOR_MIN * bytes} wanted for ${bytes} of zeros`,
-        )
+      const file = this.#file ?? (await this.#create())
+      this.#file = file
+      while (this.#state === 'filling' && this.#bytes < this.#dueBytes) {
+        const step = Math.min(STEP_BYTES, this.#wantedBytes - this.#bytes)
+        await file.write(zerosOf(step), this.#bytes)
+        this.#bytes += step
+        await file.sync()
       }
-      file = await this.#disk.open(this.#path, 'create')
-      for (let at = 0; at < bytes && this.#state === 'filling'; ) {
-        const step = Math.min(STEP_BYTES, bytes - at)
-        await file.write(zerosOf(step), at)
-        at += step
-        this.#bytes = at
-        if (at % SYNC_BYTES === 0 || at === bytes) await file.sync()
-      }
+      if (this.#state === 'filling' && this.#bytes === this.#wantedBytes) this.#state = 'ready'
     } catch (error) {
       if (!isDfsError(error)) throw error
       this.#logger.warn(
-        { path: this.#path, bytes, error: error.message },
+        { path: this.#path, bytes: this.#wantedBytes, error: error.message },
         'oplog: no room was made ahead; the log goes on by growing',
       )
-      if (file) await this.#discard(file, this.#state === 'filling')
-      // A disk that failed is not asked again by this process.
-      if (this.#state === 'filling') this.#state = isDfsError(error, 'DISK_FULL') ? 'tired' : 'over'
-      return
+      if (this.#state === 'filling') {
+        if (this.#file) await this.#discard(this.#file, true)
+        // A disk that failed is not asked again by this process.
+        if (this.#state === 'filling') this.#state = isDfsError(error, 'DISK_FULL') ? 'tired' : 'over'
+      }
     }
-    this.#file = file
-    if (this.#state === 'filling') this.#state = 'ready'
+    this.#isFilling = false
+  }
+
+  async #create(): Promise<DiskFile> {
+    const wantedFree = FREE_FACTOR_MIN * this.#wantedBytes
+    const { freeBytes } = await this.#disk.space(this.#directory)
+    if (freeBytes < wantedFree) throw new DfsError('DISK_FULL', `${freeBytes} bytes are free, ${wantedFree} wanted`)
+    return await this.#disk.open(this.#path, 'create')
   }
 
   async #discard(file: DiskFile, removes: boolean): Promise<void> {

@@ -37,8 +37,9 @@ interface OpenSegment {
 
 /** A preallocated segment is so many times as long as the one before: little is written ahead of a log that is used little. */
 const GROWTH = 4
-/** The next one is begun when this part of a preallocated one is used. */
-const USED_PART = 1 / 4
+/** The next one is begun when this part of a preallocated one is used, and due with that part. */
+const BEGUN_PART = 1 / 4
+const DUE_PART = 3 / 4
 
 export class SegmentChain {
   readonly #options: ChainOptions
@@ -177,10 +178,11 @@ export class SegmentChain {
   }
 
   #preallocate({ offset, preallocatedEnd }: SegmentWriter): void {
-    const from = preallocatedEnd > 0 ? preallocatedEnd * USED_PART : this.#preallocateAfterBytes
-    if (offset < from) return
+    const isGrowing = preallocatedEnd === 0
+    if (offset < (isGrowing ? this.#preallocateAfterBytes : preallocatedEnd * BEGUN_PART)) return
     const bytes = paddedBytes(GROWTH * Math.max(preallocatedEnd, this.#preallocateAfterBytes))
-    this.#preallocator.begin(Math.min(bytes, this.#segmentBytes))
+    const share = isGrowing ? 1 : (offset / preallocatedEnd - BEGUN_PART) / (DUE_PART - BEGUN_PART)
+    this.#preallocator.advance(Math.min(bytes, this.#segmentBytes), share)
   }
 
   async #trim(path: string, bytes: number): Promise<void> {

@@ -154,6 +154,26 @@ test('no zero is ever written to a file that is a segment, and none becomes one 
   assert.equal(await readIndexes(log), upTo(log.lastIndex))
 })
 
+test('zeros are made as the log uses those it has: never more than a step early, and all of them in time', async () => {
+  const { disk, log } = await newLog({ preallocateAfterBytes: 1 * MiB, segmentBytes: 16 * MiB })
+  const big = { ...record(1), payload: Buffer.alloc(250 * KiB) }
+  let usedMax = 0
+  let isStepwise = false
+  while (log.stats.segments < 3) {
+    await log.appendAndSync(big)
+    await settle()
+    const made = disk.paths().includes(ahead) ? disk.bytes(ahead).length : 0
+    if (log.stats.segments !== 2) continue
+    const used = batchesOf(disk.bytes(`${directory}/${segmentName(3)}`)).at(-1)!.end / (4 * MiB)
+    assert.ok(made <= 16 * MiB * Math.max(0, used - 1 / 4) * 2 + 1 * MiB, `${made} bytes made with ${used} used`)
+    if (used > 3 / 4) assert.is(made, 16 * MiB)
+    isStepwise ||= made > 0 && made < 8 * MiB
+    usedMax = Math.max(usedMax, used)
+  }
+  assert.ok(isStepwise)
+  assert.ok(usedMax > 0.9, 'the zeros of one segment are used before the next begins')
+})
+
 test('a clean stop gives back the zeros, and nothing of it is a torn tail', async () => {
   const { disk, log, path } = await preallocatedLog([2, 3])
   assert.ok(log.preallocatedBytes > 0)
