@@ -103,6 +103,59 @@ test('one disk takes 2 s for every request: after seconds all goes as before, an
   })
 })
 
+for (const [servers, sync, place] of [
+  [5, false, 0],
+  [5, true, 1],
+  [3, true, 2],
+] as const) {
+  const what = `records alone on ${servers} servers, ${sync ? 'each durable' : 'not synced'}; member ${place} of the tail has a slow disk`
+  test(`${what}: they move away from it, and are as quick as before`, async () => {
+    const world = new SimWorld({ seed: 60 + place, eventsMax: 5_000_000 })
+    await world.run(async () => {
+      const cluster = new SimCluster(world, servers)
+      await cluster.start()
+      const client = await cluster.client()
+      await client.writeFile('/log', new Uint8Array(0))
+      const appender = await client.openAppender('/log', { sync })
+      const calls: { startMs: number; tookMs: number }[] = []
+      const records: Buffer[] = []
+      let isStopped = false
+      const work = async () => {
+        while (!isStopped) {
+          const record = world.random.bytes(3000)
+          const startMs = world.nowMs
+          await appender.append(record)
+          records.push(record)
+          calls.push({ startMs, tookMs: world.nowMs - startMs })
+          await world.sleep(100)
+        }
+      }
+      const working = work()
+      working.catch((error: unknown) => world.fail(error))
+      await world.sleep(3000)
+      const { tail, chunks } = (await client.info('/log')) as {
+        tail: number
+        chunks: { handle: number; replicas: { server: string }[] }[]
+      }
+      const { server: id } = chunks.find(({ handle }) => handle === tail)!.replicas[place]!
+      const slow = cluster.chunkservers.find(({ node }) => `cs-${node!.status().server}` === id)!
+      Object.assign(slow.machine.disk.options, { latencyMsMin: SLOW_MS, latencyMsMax: SLOW_MS })
+      const slowMs = world.nowMs
+      await world.sleep(SETTLED_MS + 15_000)
+      const after = calls.filter(({ startMs }) => startMs >= slowMs + SETTLED_MS)
+      const longestMs = Math.max(...after.map(({ tookMs }) => tookMs))
+      assert.ok(after.length > 100, `${after.length} records in 15 s`)
+      assert.ok(longestMs < 500, `a record took ${longestMs} ms`)
+      isStopped = true
+      Object.assign(slow.machine.disk.options, { latencyMsMin: 0.1, latencyMsMax: 0.2 })
+      await working
+      await appender.close()
+      assert.is(Buffer.compare(await client.readFile('/log'), Buffer.concat(records)), 0, 'each once, in order')
+      client.close()
+    })
+  })
+}
+
 test('every disk takes 2 s for every request: nobody is blamed, and what is written is written', async () => {
   const world = new SimWorld({ seed: 52, eventsMax: 5_000_000 })
   await world.run(async () => {
