@@ -10,7 +10,7 @@
 //
 // Source: GFS §2.3, §2.6.2; DESIGN §3, §5.
 
-import { DfsError, isDfsError } from '../base/errors.ts'
+import { DfsError, type ErrorCode, isDfsError } from '../base/errors.ts'
 import type { ServerId } from '../base/ids.ts'
 import { formatServer } from '../base/ids.ts'
 import { ORDER_VALID_MS } from '../base/limits.ts'
@@ -30,6 +30,8 @@ import { type Inventory, REPORT_PART_MAX } from './inventory.ts'
 import type { Orders } from './orders.ts'
 import type { Replica } from './replica.ts'
 
+/** Faults that mean that nobody answers; all others are the answer of a master. */
+const unreachable: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['UNAVAILABLE', 'TIMEOUT', 'CONNECTION_LOST'])
 const CONNECT_MS = 3 * SECOND_MS
 const JOIN_MS = 10 * SECOND_MS
 const LEAVE_MS = 1 * SECOND_MS
@@ -263,7 +265,8 @@ export class MasterLink {
     if (fault === this.#lastFault || this.#isClosed) return
     this.#lastFault = fault
     const fields = { master: formatAddress(address), code: error.code }
-    this.#options.logger.warn(fields, `no master at ${formatAddress(address)}: ${error.message} (${error.next})`)
+    const what = unreachable.has(error.code) ? 'no master at' : 'not taken in by the master at'
+    this.#options.logger.warn(fields, `${what} ${formatAddress(address)}: ${error.message} (${error.next})`)
   }
 
   /** Waits, or until something urgent. */

@@ -58,8 +58,13 @@ interface Place {
  */
 export async function checkDirectories(io: Io, options: DirectoriesOptions): Promise<CheckedDirectories> {
   const { paths } = options
-  if (paths.length === 0 || paths.length > DIRECTORIES_MAX || new Set(paths).size !== paths.length) {
-    throw new DfsError('INVALID_ARGUMENT', `1 to ${DIRECTORIES_MAX} different data directories, got ${paths.length}`)
+  if (paths.length === 0 || paths.length > DIRECTORIES_MAX) {
+    const message = `${paths.length} data directories, 1 to ${DIRECTORIES_MAX} are possible`
+    throw new DfsError('INVALID_ARGUMENT', message)
+  }
+  const twice = paths.find((path, index) => paths.indexOf(path) !== index)
+  if (twice !== undefined) {
+    throw new DfsError('INVALID_ARGUMENT', `${twice} is named twice among the data directories`, { path: twice })
   }
   const places: Place[] = []
   try {
@@ -197,7 +202,9 @@ async function requireEmpty(io: Io, path: string): Promise<void> {
     if (COUNTS_AS_NOTHING.has(entry.name)) continue
     const isOurs = entry.kind === 'directory' && (entry.name === CHUNKS_NAME || entry.name === QUARANTINE_NAME)
     if (isOurs && (await hasNoFiles(io, `${path}/${entry.name}`))) continue
-    const message = `${path} is no data directory and not empty (${entry.name}): give an empty one`
+    const message = isOurs
+      ? `${path} holds chunks but no identity: put the file ${IDENTITY_NAME} back from a copy, or give an empty directory`
+      : `${path} is no data directory and not empty (${entry.name}): give an empty one`
     throw new DfsError('WRONG_DISK', message, { path, entry: entry.name })
   }
 }

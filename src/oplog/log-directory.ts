@@ -16,6 +16,9 @@ import {
 import { decideRecovery, type RecoveryRule, type SegmentFacts } from './recover.ts'
 import { type RunEnd, SegmentReader } from './segment-reader.ts'
 
+/** What a person does who named a directory that has no log. */
+export const NO_LOG_NEXT = "name a master's data directory, its log, or one segment"
+
 /** A segment whose header is right and continues that of the segment before. */
 export interface Segment {
   readonly path: string
@@ -77,7 +80,7 @@ export async function readSegments(
 ): Promise<Segment[]> {
   const { segments } = await listSegments(disk, directory)
   if (segments.length === 0)
-    throw new DfsError('NOT_FOUND', `${directory}: there is no operation log`, { path: directory })
+    throw new DfsError('NOT_FOUND', `${directory}: there is no operation log`, { path: directory, next: NO_LOG_NEXT })
   const found: { path: string; header: SegmentHeader; fileBytes: number }[] = []
   for (const segment of segments) {
     const path = `${directory}/${segmentName(segment)}`

@@ -5,7 +5,7 @@ import { DfsError } from '../base/errors.ts'
 import type { ClusterId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { Disk } from '../io/disk.ts'
-import { damaged, judgeSegment, readSegments, refusalOf, type Segment, withFile } from './log-directory.ts'
+import { damaged, judgeSegment, NO_LOG_NEXT, readSegments, refusalOf, type Segment, withFile } from './log-directory.ts'
 import { segmentOfIndex } from './log-reader.ts'
 import type { Boundary } from './segment-reader.ts'
 
@@ -68,5 +68,5 @@ export async function recoverLog(options: RecoverOptions): Promise<RecoveredLog>
     const unwrittenBytes = verdict.facts.rest === 'unwritten' ? segment.fileBytes - end.offset : 0
     return { segments, proven, end, tornTail, unwrittenBytes, recordCount }
   }
-  throw new DfsError('NOT_FOUND', `${directory}: there is no operation log`, { path: directory })
+  throw new DfsError('NOT_FOUND', `${directory}: there is no operation log`, { path: directory, next: NO_LOG_NEXT })
 }

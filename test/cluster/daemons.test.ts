@@ -206,6 +206,11 @@ test('the offline tools read what the daemons left, and find the byte that was c
     records.map(({ index }) => index),
     records.map((_, position) => position + 1),
   )
+  const nothing = await dfsd('oplog', 'verify', path.join(cluster.directory, 'nowhere'))
+  assert.is(nothing.code, 1)
+  assert.match(nothing.err, /next: check the local path/)
+  const wrong = await dfsd('oplog', 'dump', cluster.directory)
+  assert.match(wrong.err, /there is no operation log.*\n +next: name a master's data directory/)
   const part = await dfsd('oplog', 'dump', cluster.masterData, '--json', '--from', '2', '--to', '3')
   assert.equal(
     part.out

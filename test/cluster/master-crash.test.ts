@@ -195,6 +195,7 @@ test('a directory of another cluster, or of something else, is refused and left 
     stray.lines.some((fields) => fields.code === 'WRONG_CLUSTER' || fields.code === 'WRONG_DISK'),
     stray.text.join('\n'),
   )
+  assert.match(stray.text.at(-1) ?? '', /not taken in by the master at/)
   await other.startChunkserver(0)
 
   const home = path.join(one.directory, 'home')
@@ -210,6 +211,18 @@ test('a directory of another cluster, or of something else, is refused and left 
   assert.is(dev.code, 'WRONG_DISK', JSON.stringify(dev))
   assert.is(fs.readFileSync(path.join(home, 'thesis.txt'), 'utf8'), 'years of work')
   assert.equal(fs.readdirSync(home), ['thesis.txt'], 'not even a lock is left')
+
+  const orphan = path.join(one.directory, 'orphan')
+  fs.copySync(other.chunkData(0), orphan)
+  fs.outputFileSync(path.join(orphan, 'chunks', '01', '00000000000001.data'), 'bytes')
+  fs.removeSync(path.join(orphan, 'identity'))
+  for (const [data, reason] of [
+    [orphan, /orphan holds chunks but no identity: put the file identity back/],
+    [`${home},${home}`, /home is named twice/],
+  ] as const) {
+    const refused = await new Daemon(['chunk', '--data', data, '--master', one.address, ...at]).event('refused')
+    assert.match(String(refused.reason), reason)
+  }
 
   await one.master.kill('SIGTERM')
   const taken = new Daemon(['chunk', '--data', one.masterData, '--master', other.address, ...at])

@@ -70,7 +70,8 @@ export const oplogStats = defineDaemonVerb({
 /** A log's directory or a segment; for the data directory of a master the log in it. */
 async function logPath(disk: Disk, path: string): Promise<string> {
   const stats = await disk.stat(path)
-  if (!stats) throw new DfsError('NOT_FOUND', `local ${path}: no such file or directory`)
+  if (!stats)
+    throw new DfsError('NOT_FOUND', `local ${path}: no such file or directory`, { next: 'check the local path' })
   const inside = `${path}/log`
   return stats.kind === 'directory' && (await disk.stat(inside))?.kind === 'directory' ? inside : path
 }

@@ -235,6 +235,7 @@ const nextSteps: Readonly<Record<string, string>> = {
   ENOENT: 'check the local path',
   ENOTDIR: 'check the local path: a part of it is a file',
   EEXIST: 'check the local path: the name is taken',
+  EISDIR: 'name a file: this is a directory',
   EACCES: 'give the user who runs this the rights to it',
   EPERM: 'give the user who runs this the rights to it',
   EROFS: 'mount it for writing, or give another directory',
