@@ -213,7 +213,10 @@ export class Repairer {
   #look(handle: ChunkHandle, nowMs: number): Judged | undefined {
     const judged = this.#judge(handle)
     const verdict = judged?.verdict
-    if (judged) this.#trims.seen(handle, judged.replicas)
+    if (judged) {
+      this.#trims.seen(handle, judged.replicas)
+      this.#sealAgain(judged)
+    }
     if (verdict?.kind !== 'well' && verdict?.kind !== 'surplus') this.balancer.drop(handle)
     if (verdict?.kind !== 'lacking') this.#copies.cancel(handle, 'repair')
     else if (verdict.missing > this.#copies.targetsOf(handle).length) {
@@ -225,6 +228,16 @@ export class Repairer {
     else this.#trims.drop(handle)
     if (verdict?.kind === 'well' || !verdict) this.#attention.settle(handle)
     return judged
+  }
+
+  /** A seal that a server could not carry out, for want of room, is nobody's to report again: it is ordered until it is done. */
+  #sealAgain({ chunk, replicas }: Judged): void {
+    const { servers } = this.#context
+    for (const { server, directory, state, presence } of replicas) {
+      if (state !== 'open' || presence !== 'here') continue
+      const disk = servers.get(server)?.directories.find((facts) => facts.directory === directory)
+      if (disk?.state === 'ok') this.#replicas.orderSeal(server, chunk)
+    }
   }
 
   /** A chunk at its goal of which every replica that counts is whole, here, and not being copied. */

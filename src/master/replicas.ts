@@ -13,6 +13,7 @@ import { addMark, conditionOf } from '../wire/replica-sum.ts'
 import type { ReplicaState } from './cluster/locations.ts'
 import type { ServerView } from './cluster/servers.ts'
 import type { MasterContext } from './context.ts'
+import type { ChunkFacts } from './metadata/chunk-table.ts'
 import { judgeReplica } from './plan/garbage.ts'
 
 /** Orders waiting for one server at most; what is over is found again by its next full report. */
@@ -81,11 +82,15 @@ export class Replicas {
       if (verdict === 'keep') this.#wantsReport.add(server.id)
       return
     }
-    if (chunk.state === 'sealed' && (facts.state === 'open' || facts.state === 'fenced')) {
-      const { version, length, digest, indexDigest } = chunk
-      this.#order(server.id, { kind: 'seal', handle, version, length, digest, indexDigest })
-    }
+    if (chunk.state === 'sealed' && (facts.state === 'open' || facts.state === 'fenced'))
+      this.orderSeal(server.id, chunk)
     locations.set(handle, directory, replicaState(facts, chunk), conditionOf(facts.state))
+  }
+
+  /** The replica there is to be cut to what the log says, with the server's next heartbeat. */
+  orderSeal(server: ServerId, chunk: ChunkFacts): void {
+    const { handle, version, length, digest, indexDigest } = chunk
+    this.#order(server, { kind: 'seal', handle, version, length, digest, indexDigest })
   }
 
   /** A reader has met a bad replica of the chunk. */

@@ -222,4 +222,36 @@ test('a disk that fills up under a writer is left, nothing new goes there, and i
   }
 })
 
+test('a replica that could not be sealed for want of room is sealed when there is some, and is not left over', async () => {
+  const world = new SimWorld(91)
+  await world.run(async () => {
+    const at = await small(world, 4, 64 * MiB)
+    const { client, cluster } = at
+    const replicas = async (): Promise<readonly { readonly address: string; readonly state: string }[]> => {
+      const { chunks } = (await client.info('/f')) as {
+        chunks: { replicas: { address: string; state: string }[] }[]
+      }
+      return chunks[0]!.replicas
+    }
+    const writer = client.createWriter('/f')
+    await writer.write(world.random.bytes(100_000))
+    await writer.flush()
+    await world.sleep(1500)
+    const member = (await replicas())[1]!
+    const { disk } = cluster.chunkservers.find(({ machine }) => member.address.startsWith(`${machine.name}:`))!.machine
+    disk.options.capacityBytes = disk.usedBytes()
+    await writer.close()
+    await world.sleep(10_000)
+    assert.is((await replicas()).filter(({ state }) => state === 'good').length, 3, 'a copy was made elsewhere')
+    assert.is((await replicas()).length, 4)
+    disk.options.capacityBytes = 64 * MiB
+    await world.sleep(30_000)
+    assert.equal(
+      (await replicas()).map(({ state }) => state),
+      ['good', 'good', 'good'],
+    )
+    client.close()
+  })
+})
+
 test.run()
