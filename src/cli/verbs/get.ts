@@ -13,6 +13,7 @@ import { SMALL_FILE_BYTES_MAX } from '../../base/limits.ts'
 import type { Client } from '../../client/index.ts'
 import { type DfsContext, defineDfsVerb } from '../context.ts'
 import { UsageError } from '../failure.ts'
+import { LocalPace } from './local-pace.ts'
 import { baseName, join, type PathFacts, trimSlashes } from './rows.ts'
 import { parallelOf, Transfer, WorkQueue } from './transfer.ts'
 
@@ -85,11 +86,13 @@ class Get {
   readonly #values: GetValues
   readonly #small: WorkQueue<FileJob>
   readonly #large: WorkQueue<FileJob>
+  readonly #pace: LocalPace
   /** Times and bits of directories are set when nothing is written into them any more. */
   readonly #finish: (() => Promise<void>)[] = []
 
   constructor(context: DfsContext, client: Client, transfer: Transfer, values: GetValues) {
     this.#context = context
+    this.#pace = new LocalPace(context.io.clock)
     this.#client = client
     this.#transfer = transfer
     this.#values = values
@@ -148,14 +151,18 @@ class Get {
   async #file({ source, local, facts }: FileJob): Promise<void> {
     const { signal, io } = this.#context
     const { force, preserve } = this.#values
-    await checkName(local, force)
+    const pace = this.#pace
+    await checkName(local, force, pace)
     const part = partName(local, io.entropy.below(2 ** 48))
     const reader = await this.#client.openReader(source, { signal })
     try {
-      const descriptor = await fs.open(part, 'wx', 0o666)
+      const descriptor = await pace.run(
+        () => fs.openSync(part, 'wx', 0o666),
+        () => fs.open(part, 'wx', 0o666),
+      )
       try {
         const sink = async (slices: readonly Uint8Array[], fileOffset: number) => {
-          await writeAll(descriptor, slices, fileOffset)
+          await writeAll(descriptor, slices, fileOffset, facts.size <= SMALL_FILE_BYTES_MAX ? pace : undefined)
           this.#transfer.moved(slices.reduce((total, slice) => total + slice.length, 0))
         }
         await reader.copyTo(sink, { signal })
@@ -164,15 +171,18 @@ class Get {
           await fs.futimes(descriptor, facts.mtimeMs / 1000, facts.mtimeMs / 1000)
         }
       } finally {
-        await fs.close(descriptor)
+        await pace.run(
+          () => fs.closeSync(descriptor),
+          () => fs.close(descriptor),
+        )
       }
-      await takeName(part, local, force)
+      await takeName(part, local, force, pace)
       this.#transfer.fileDone()
     } catch (error) {
       throw namedAs(local, part, error)
     } finally {
       reader.close()
-      await fs.rm(part, { force: true })
+      await removePart(part, pace)
     }
   }
 }
@@ -198,11 +208,18 @@ async function makeLocalDirectory(local: string): Promise<void> {
   }
 }
 
-async function writeAll(descriptor: number, slices: readonly Uint8Array[], position: number): Promise<void> {
+/** @param pace  of writes that are small; large ones are always another thread's */
+async function writeAll(
+  descriptor: number,
+  slices: readonly Uint8Array[],
+  position: number,
+  pace: LocalPace | undefined,
+): Promise<void> {
   let at = position
   let rest = slices.filter((slice) => slice.length > 0)
   while (rest.length > 0) {
-    let { bytesWritten } = await fs.writev(descriptor, rest, at)
+    const later = async () => (await fs.writev(descriptor, rest, at)).bytesWritten
+    let bytesWritten = await (pace === undefined ? later() : pace.run(() => fs.writevSync(descriptor, rest, at), later))
     at += bytesWritten
     while (rest.length > 0 && bytesWritten >= rest[0]!.length) {
       bytesWritten -= rest[0]!.length
@@ -213,23 +230,44 @@ async function writeAll(descriptor: number, slices: readonly Uint8Array[], posit
 }
 
 /** Gives the finished file its name. */
-async function takeName(part: string, local: string, force: boolean): Promise<void> {
-  if (force) return fs.rename(part, local)
+async function takeName(part: string, local: string, force: boolean, pace: LocalPace): Promise<void> {
+  const rename = () =>
+    pace.run(
+      () => fs.renameSync(part, local),
+      () => fs.rename(part, local),
+    )
+  if (force) return rename()
   try {
-    await fs.link(part, local)
+    await pace.run(
+      () => fs.linkSync(part, local),
+      () => fs.link(part, local),
+    )
   } catch (error) {
-    if (!(error instanceof Error) || !('code' in error)) throw error
-    if (error.code === 'EEXIST') throw occupied(local)
-    if (error.code !== 'EPERM' && error.code !== 'ENOTSUP' && error.code !== 'EMLINK') throw error
+    const code = codeOf(error)
+    if (code === 'EEXIST') throw occupied(local)
+    if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'EMLINK') throw error
     // A file system without hard links.
-    if (await exists(local)) throw occupied(local)
-    await fs.rename(part, local)
+    if (await exists(local, pace)) throw occupied(local)
+    await rename()
+  }
+}
+
+/** Harmless when it has become the file, or was never made. */
+async function removePart(part: string, pace: LocalPace): Promise<void> {
+  try {
+    await pace.run(
+      () => fs.unlinkSync(part),
+      () => fs.unlink(part),
+    )
+  } catch (error) {
+    const code = codeOf(error)
+    if (code !== 'ENOENT' && code !== 'ENOTDIR') throw error
   }
 }
 
 /** Whether the finished file may take the name; a device or a pipe is nothing that a file replaces. */
-async function checkName(local: string, force: boolean): Promise<void> {
-  if (!force && (await exists(local))) throw occupied(local)
+async function checkName(local: string, force: boolean, pace: LocalPace): Promise<void> {
+  if (!force && (await exists(local, pace))) throw occupied(local)
   // Through links: what /dev/stdout names is not to be replaced either.
   const there = force ? await fs.stat(local).catch(() => undefined) : undefined // a link to nothing is replaced
   if (there?.isDirectory()) throw new DfsError('IS_A_DIRECTORY', `local ${local} is a directory`)
@@ -239,8 +277,20 @@ async function checkName(local: string, force: boolean): Promise<void> {
   }
 }
 
-async function exists(local: string): Promise<boolean> {
-  return (await fs.lstat(local).catch(() => undefined)) !== undefined
+/** What can't be looked at is not there: making it will say more. */
+async function exists(local: string, pace: LocalPace): Promise<boolean> {
+  try {
+    return await pace.run(
+      () => fs.lstatSync(local, { throwIfNoEntry: false }) !== undefined,
+      async () => (await fs.lstat(local)) !== undefined,
+    )
+  } catch {
+    return false // as said above
+  }
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
 function occupied(local: string): DfsError {

@@ -4,6 +4,7 @@ import fs from 'fs-extra'
 import { DfsError } from '../../base/errors.ts'
 import { formatDuration, MiB } from '../../base/units.ts'
 import type { DfsContext } from '../context.ts'
+import type { LocalPace } from './local-pace.ts'
 
 /** Of one read of a local file. */
 export const LOCAL_READ_BYTES = 1 * MiB
@@ -42,31 +43,6 @@ function sizeClass(bytes: number): number {
   return Math.max(12, Math.ceil(Math.log2(bytes)))
 }
 
-/** A disk that answers within this is quick: handing its work to another thread and back would take about as long. */
-const quickMsMax = 1
-/** Operations that go by other threads after one that was not quick. */
-const slowCount = 16
-
-/**
- * Whether the local disk's work is done here and now, which costs the least where the bytes lie in memory, or by other
- * threads, where this one must not stand still for a disk. Which of the two holds is measured all the time.
- */
-export class LocalPace {
-  #slowLeft = 0
-
-  /** Whether the next operation may block this thread. */
-  get isQuick(): boolean {
-    if (this.#slowLeft === 0) return true
-    this.#slowLeft--
-    return false
-  }
-
-  /** One that blocked took so long. */
-  took(ms: number): void {
-    if (ms > quickMsMax) this.#slowLeft = slowCount
-  }
-}
-
 /** The facts of a local file, and its bytes if it has 1 to `bytesMax`. */
 export interface SmallLocalFile {
   readonly stats: fs.Stats
@@ -76,43 +52,30 @@ export interface SmallLocalFile {
   readonly buffer: Buffer | undefined
 }
 
-/**
- * Reads a small file whole. Errors: the system's.
- *
- * @param nowMs  of a clock
- */
+/** Reads a small file whole. Errors: the system's. */
 export async function readSmallFile(
   local: string,
   bytesMax: number,
   shelf: BufferShelf,
   pace: LocalPace,
-  nowMs: () => number,
 ): Promise<SmallLocalFile> {
-  const isQuick = pace.isQuick
-  const startMs = isQuick ? nowMs() : 0
-  const descriptor = (isQuick ? openNow(local) : undefined) ?? (await fs.open(local, 'r'))
+  const descriptor = await pace.run(
+    () => fs.openSync(local, 'r'),
+    () => fs.open(local, 'r'),
+  )
   try {
     // An open file's facts are at hand: a trip to another thread costs more than they do.
     const stats = fs.fstatSync(descriptor)
     if (stats.size === 0 || stats.size > bytesMax) return { stats, bytes: undefined, buffer: undefined }
     const buffer = shelf.take(stats.size)
     const room = buffer.subarray(0, stats.size)
-    const bytes = isQuick ? readFullyNow(descriptor, room) : await readFully(descriptor, room)
+    const bytes = await pace.run(
+      () => readFullyNow(descriptor, room),
+      () => readFully(descriptor, room),
+    )
     return { stats, bytes, buffer }
   } finally {
     fs.closeSync(descriptor)
-    if (isQuick) pace.took(nowMs() - startMs)
-  }
-}
-
-/** Undefined while too many files are open: that is waited out elsewhere. */
-function openNow(local: string): number | undefined {
-  try {
-    return fs.openSync(local, 'r')
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined
-    if (code !== 'EMFILE' && code !== 'ENFILE') throw error
-    return undefined
   }
 }
 

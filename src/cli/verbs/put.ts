@@ -11,7 +11,8 @@ import { SMALL_FILE_BYTES_MAX } from '../../base/limits.ts'
 import type { Client } from '../../client/index.ts'
 import { type DfsContext, defineDfsVerb } from '../context.ts'
 import { UsageError } from '../failure.ts'
-import { BufferShelf, LOCAL_READ_BYTES, LocalPace, readLocalFile, readSmallFile, readStdin } from './local-source.ts'
+import { LocalPace } from './local-pace.ts'
+import { BufferShelf, LOCAL_READ_BYTES, readLocalFile, readSmallFile, readStdin } from './local-source.ts'
 import { inodeDefaults } from './owner.ts'
 import { join, trimSlashes } from './rows.ts'
 import { parallelOf, Spread, Transfer, WorkQueue } from './transfer.ts'
@@ -70,10 +71,11 @@ class Put {
   readonly #large: WorkQueue<FileJob>
   readonly #branches = new Spread(branchesMax)
   readonly #buffers = new BufferShelf(LOCAL_READ_BYTES)
-  readonly #pace = new LocalPace()
+  readonly #pace: LocalPace
 
   constructor(context: DfsContext, client: Client, transfer: Transfer, values: PutValues) {
     this.#context = context
+    this.#pace = new LocalPace(context.io.clock)
     this.#client = client
     this.#transfer = transfer
     this.#values = values
@@ -155,8 +157,7 @@ class Put {
   /** Stores a file that is small, and leaves one that is not to the other queue. */
   async #file(job: FileJob): Promise<void> {
     const { local, target } = job
-    const { clock } = this.#context.io
-    const read = readSmallFile(local, SMALL_FILE_BYTES_MAX, this.#buffers, this.#pace, () => clock.nowMs())
+    const read = readSmallFile(local, SMALL_FILE_BYTES_MAX, this.#buffers, this.#pace)
     const { stats, bytes, buffer } = await read.catch((error: unknown) => {
       throw unreadable(local, error)
     })

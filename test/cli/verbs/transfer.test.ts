@@ -5,7 +5,8 @@ import os from 'node:os'
 import path from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { BufferShelf, LocalPace, readFully, readSmallFile } from '../../../src/cli/verbs/local-source.ts'
+import { LocalPace } from '../../../src/cli/verbs/local-pace.ts'
+import { BufferShelf, readFully, readSmallFile } from '../../../src/cli/verbs/local-source.ts'
 import { WorkQueue } from '../../../src/cli/verbs/transfer.ts'
 
 /** Lets everything run that doesn't wait for a gate. */
@@ -89,46 +90,55 @@ test('what a file has less than its size said is not read', async () => {
   fs.rmSync(directory, { recursive: true })
 })
 
-test('a small file is read whole, here where the disk is quick and by other threads for a while where it is not', async () => {
+test('a small file is read whole, by this thread or by others', async () => {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'dfs-read-'))
   const at = (name: string): string => path.join(directory, name)
   fs.writeFileSync(at('empty'), '')
   fs.writeFileSync(at('small'), 'twelve bytes')
   fs.writeFileSync(at('large'), 'thirteen byte')
-  for (const isQuick of [true, false]) {
-    const shelf = new BufferShelf(4096)
-    const pace = new LocalPace()
-    let ms = 0
-    const read = (name: string) => {
-      if (!isQuick) pace.took(2)
-      return readSmallFile(at(name), 12, shelf, pace, () => ms++ / 1000)
+  for (const stepMs of [0, 5]) {
+    let nowMs = 0
+    const pace = new LocalPace({ nowMs: () => (nowMs += stepMs) })
+    const read = (name: string) => readSmallFile(at(name), 12, new BufferShelf(4096), pace)
+    for (let i = 0; i < 3; i++) {
+      const small = await read('small')
+      assert.is(small.bytes?.toString(), 'twelve bytes')
+      assert.is(small.bytes?.buffer, small.buffer?.buffer)
+      for (const name of ['empty', 'large']) {
+        const { stats, bytes, buffer } = await read(name)
+        assert.is(stats.size, fs.statSync(at(name)).size)
+        assert.equal([bytes, buffer], [undefined, undefined])
+      }
+      assert.match(String(await read('missing').catch((fault: Error) => fault)), /ENOENT.*missing/)
     }
-    const small = await read('small')
-    assert.is(small.bytes?.toString(), 'twelve bytes')
-    assert.is(small.bytes?.buffer, small.buffer?.buffer)
-    for (const name of ['empty', 'large']) {
-      const { stats, bytes, buffer } = await read(name)
-      assert.is(stats.size, fs.statSync(at(name)).size)
-      assert.equal([bytes, buffer], [undefined, undefined])
-    }
-    const error = await read('missing').catch((fault: Error) => fault)
-    assert.match(String(error), /ENOENT.*missing/)
-    assert.is(ms > 0, isQuick, 'only what blocks is timed')
   }
-  // One that took long: the next ones go elsewhere, then it is tried again.
-  const pace = new LocalPace()
-  let nowMs = 0
-  const took: boolean[] = []
-  for (let i = 0; i < 40; i++) {
-    const before = nowMs
-    await readSmallFile(at('small'), 12, new BufferShelf(4096), pace, () => (nowMs += 1.5))
-    took.push(nowMs > before)
-  }
-  assert.equal(
-    took.flatMap((isTimed, index) => (isTimed ? index : [])),
-    [0, 17, 34],
-  )
   fs.rmSync(directory, { recursive: true })
+})
+
+test('local work is done here while it is quick, elsewhere for a while when it was not, and when descriptors are short', async () => {
+  let nowMs = 0
+  let ms = 0.1
+  const pace = new LocalPace({ nowMs: () => (nowMs += ms) })
+  const where = () =>
+    pace.run(
+      () => 'here',
+      async () => 'there',
+    )
+  for (let i = 0; i < 20; i++) assert.is(await where(), 'here')
+  ms = 3
+  assert.is(await where(), 'here')
+  for (let i = 0; i < 16; i++) assert.is(await where(), 'there')
+  ms = 0.1
+  assert.is(await where(), 'here')
+  const failing = (code: string) =>
+    pace.run(
+      () => {
+        throw Object.assign(new Error(code), { code })
+      },
+      async () => 'there',
+    )
+  assert.is(await failing('EMFILE'), 'there')
+  assert.is(await failing('ENOENT').catch((error: Error) => error.message), 'ENOENT')
 })
 
 test.run()
