@@ -128,29 +128,43 @@ export class Fields {
     return { path: this.text(), overwrite: this.truth() }
   }
 
+  // An array of one is made as such: one that grows from nothing gets room for seventeen.
+
   extents(): Extent[] {
+    let left = this.#list(3)
+    if (left === 3) return [this.#extent()]
     const extents: Extent[] = []
-    for (let left = this.#list(3); left > 0; left -= 3) {
-      extents.push({ handle: this.#whole() as ChunkHandle, offset: this.#whole(), length: this.#whole() })
-    }
+    for (; left > 0; left -= 3) extents.push(this.#extent())
     return extents
   }
 
+  #extent(): Extent {
+    return { handle: this.#whole() as ChunkHandle, offset: this.#whole(), length: this.#whole() }
+  }
+
   seals(): SealClaim[] {
+    let left = this.#list(3)
+    if (left === 3) return [this.#seal()]
     const seals: SealClaim[] = []
-    for (let left = this.#list(3); left > 0; left -= 3) {
-      seals.push({ handle: this.#whole() as ChunkHandle, length: this.#whole(), digest: this.#whole() })
-    }
+    for (; left > 0; left -= 3) seals.push(this.#seal())
     return seals
   }
 
+  #seal(): SealClaim {
+    return { handle: this.#whole() as ChunkHandle, length: this.#whole(), digest: this.#whole() }
+  }
+
   members(): Member[] {
+    let left = this.#list(3)
+    if (left === 3) return [this.#member()]
     const members: Member[] = []
-    for (let left = this.#list(3); left > 0; left -= 3) {
-      const server = this.#whole() as ServerId
-      members.push({ server, directory: this.#whole() as DirectoryId, life: this.#whole() as Life })
-    }
+    for (; left > 0; left -= 3) members.push(this.#member())
     return members
+  }
+
+  #member(): Member {
+    const server = this.#whole() as ServerId
+    return { server, directory: this.#whole() as DirectoryId, life: this.#whole() as Life }
   }
 
   goals(): GoalChange[] {

@@ -35,16 +35,22 @@ export function putField(into: Buffer, base: number, { offset, bytes }: Field, v
 /** The number in a field; an 8-byte one beyond 2^53 comes back inexact and never equals what is expected. */
 export function getField(from: Buffer, base: number, { offset, bytes }: Field): number {
   const at = base + offset
+  assert(at >= 0 && at + bytes <= from.length, 'a field outside its buffer')
   switch (bytes) {
     case 1:
-      return from.readUInt8(at)
+      return from[at]!
     case 2:
-      return from.readUInt16LE(at)
+      return from[at]! | (from[at + 1]! << 8)
     case 4:
-      return from.readUInt32LE(at)
+      return wordAt(from, at)
     default:
-      return from.readUInt32LE(at) + from.readUInt32LE(at + 4) * 2 ** 32
+      return wordAt(from, at) + wordAt(from, at + 4) * 2 ** 32
   }
+}
+
+/** By the byte: a start reads a dozen million of these, and `readUInt32LE` costs several times as much. */
+function wordAt(from: Buffer, at: number): number {
+  return (from[at]! | (from[at + 1]! << 8) | (from[at + 2]! << 16)) + from[at + 3]! * 2 ** 24
 }
 
 /** Whether every byte of the field is zero. */

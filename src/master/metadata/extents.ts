@@ -247,7 +247,8 @@ export function bytesOf(extents: readonly Extent[]): number {
 }
 
 /** The list with neighbours joined that continue each other. */
-function merged(extents: readonly Extent[]): Extent[] {
+function merged(extents: readonly Extent[]): readonly Extent[] {
+  if (extents.length === 1) return extents
   const joined: Extent[] = []
   let last: Extent | undefined
   for (const { handle, offset, length } of extents) {
