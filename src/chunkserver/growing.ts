@@ -16,7 +16,7 @@
 
 import { assert } from '../base/assert.ts'
 import { DfsError, isDfsError } from '../base/errors.ts'
-import { formatHandle } from '../base/ids.ts'
+import { type ChunkHandle, formatHandle } from '../base/ids.ts'
 import { BLOCK_BYTES, RECORD_INDEX_BYTES_MAX } from '../base/limits.ts'
 import { KiB } from '../base/units.ts'
 import type { DiskFile } from '../io/disk.ts'
@@ -91,6 +91,9 @@ export class Growing {
   #failure: DfsError | undefined
   #isFenced = false
   #fencing: Promise<void> | undefined
+  /** The server stops. */
+  #isEnding = false
+  #closing: Promise<void> | undefined
   #syncing: Promise<void> | undefined
   #syncNext: Promise<void> | undefined
   readonly #host: GrowingHost
@@ -235,10 +238,11 @@ export class Growing {
   /**
    * Fences: refuses everything from now on, waits for what was accepted, and makes all of it durable with the fence.
    * Resolves also when the disk has no room for the record: in this life memory holds the fence, in another the life does.
+   * Rejects with UNAVAILABLE once `end` was called: the files are about to be closed.
    */
   fence(): Promise<void> {
     this.#isFenced = true
-    this.#fencing ??= this.#fence()
+    this.#fencing ??= this.#isEnding ? Promise.reject(stopping(this.header.handle)) : this.#fence()
     return this.#fencing
   }
 
@@ -259,16 +263,34 @@ export class Growing {
 
   /** The server stops: what was accepted ends, is made durable, and the files are closed. Nothing may follow. */
   async end(): Promise<void> {
+    this.#isEnding = true
+    // A fence under way does the same and more, with the same files.
+    if (this.#fencing !== undefined) await settled(this.#fencing)
+    else await this.#finish()
+    // Rounds that others have asked for meanwhile.
+    for (let under = this.#lastSync; under !== undefined; under = this.#lastSync) await settled(under)
+    await this.close()
+  }
+
+  get #lastSync(): Promise<void> | undefined {
+    return this.#syncNext ?? this.#syncing
+  }
+
+  async #finish(): Promise<void> {
     while (this.#writes.size > 0) await Promise.all([...this.#writes].map(settled))
     await this.#receiving
     await this.#journalling
     // What the disk refuses was never acknowledged as durable.
     await settled(this.sync())
-    await this.close()
   }
 
-  /** Closes the files; nothing may follow. */
-  async close(): Promise<void> {
+  /** Closes the files, once; nothing may follow. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
     try {
       const files = await this.#files.catch(() => undefined) // they could not be made, and are closed
       await files?.data.close()
@@ -422,4 +444,8 @@ export class Growing {
     this.#failure ??= error
     this.#host.onDiskError(error)
   }
+}
+
+function stopping(handle: ChunkHandle): DfsError {
+  return new DfsError('UNAVAILABLE', `chunk ${formatHandle(handle)}: the server stops`, { handle })
 }

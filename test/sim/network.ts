@@ -268,7 +268,7 @@ export class SimNetwork {
         }
         if (entry === undefined) return answer(refuse)
         answer(() => {
-          if (!entry.process.isAlive) return refuse()
+          if (!this.#listeners.has(entry)) return refuse()
           timer.isCancelled = true
           isDecided = true
           const localPort = ++this.#portCount
@@ -277,6 +277,8 @@ export class SimNetwork {
           client.join(server)
           entry.process.schedule(0, 'accept', name, () => {
             if (!server.isOpen) return
+            // What the system had taken in, and nobody fetched before the listener was closed, is reset.
+            if (!this.#listeners.has(entry)) return server.breakConnection()
             entry.onSocket(server)
             if (!server.isStarted) this.fail(`${name}: a socket was accepted and not started in the same turn`)
           })
