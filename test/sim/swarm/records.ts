@@ -141,9 +141,6 @@ export class RecordLoad {
   /** After everything is healed. @returns records in the file */
   async check(client: Client): Promise<number> {
     const file = await client.readFile(this.path)
-    const seen = Buffer.concat(this.#seen)
-    if (Buffer.compare(file.subarray(0, seen.length), seen) !== 0)
-      throw new Violation(`${this.path}: other bytes than the ${seen.length} that were seen while it grew`)
     const places = new Map<string, number>()
     const last = new Map<number, number>()
     for (const { writer, number, offset } of parse(this.path, file)) {
@@ -160,6 +157,9 @@ export class RecordLoad {
         throw new Violation(`record ${id}:${number} was acknowledged at ${offset} and is at ${at ?? 'no place'}`)
       }
     })
+    const seen = Buffer.concat(this.#seen)
+    if (Buffer.compare(file.subarray(0, seen.length), seen) !== 0)
+      throw new Violation(`${this.path}: other bytes than the ${seen.length} that were seen while it grew`)
     return places.size
   }
 }

@@ -12,6 +12,7 @@ import { Bounds, checkAtRest, LOOK_EVERY_MS } from './bounds.ts'
 import { checkConvergence, checkNothingLeft, checkReplay, checkReplicas } from './checks.ts'
 import { FileLoad } from './files.ts'
 import { type SwarmPlan, swarmPlan } from './plan.ts'
+import { checkPrimaries } from './primaries.ts'
 import { ReadLoad } from './readers.ts'
 import { RecordLoad } from './records.ts'
 
@@ -168,6 +169,7 @@ class Swarm {
     const running = Promise.all(loads.map((load) => load.run()))
     running.catch((error: unknown) => this.#world.fail(error))
     await this.#atlas.run(this.#world.nowMs + faultyMs)
+    checkPrimaries(this.#cluster)
     await this.#atlas.heal()
     for (const load of loads) load.isStopped = true
     await running
