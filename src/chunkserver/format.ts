@@ -109,6 +109,8 @@ export function decodeHeader(bytes: Buffer): ChunkHeader | { readonly fault: str
   const memberCount = bytes.readUInt32LE(88)
   if (!handle || logIndex === undefined || directory === undefined || life === undefined)
     return { fault: 'an id out of range' }
+  // The protocol has no version 0: a replica of it could not be told to the master, nor anything that is told with it.
+  if (bytes.readUInt32LE(40) === 0) return { fault: 'version 0, the first is 1' }
   if (chunkBytes > CHUNK_BYTES_MAX || memberCount > REPLICAS_MAX) return { fault: 'a size out of range' }
   const members: HeaderMember[] = []
   for (let index = 0; index < memberCount; index++) {

@@ -74,6 +74,7 @@ test('header, records, trailer and identity come back as they were written', () 
   assert.equal(decodeHeader(encodeHeader(header)), header)
   const tombstone = { ...header, isTombstone: true, members: [] }
   assert.equal(decodeHeader(encodeHeader(tombstone)), tombstone)
+  assert.ok('fault' in decodeHeader(encodeHeader({ ...header, version: 0 })), 'the protocol has no version 0')
   const { bytes } = metaFile(records, true)
   let at = CHUNK_HEADER_BYTES
   for (const record of records) {
