@@ -228,7 +228,12 @@ class DirectoryScrub {
   async #step(replica: Replica, offset: number): Promise<number> {
     const { store } = this.#options
     try {
-      if (offset === 0) await checkRecord(store, replica)
+      if (offset === 0) {
+        // A descriptor shows bytes whose name is gone, or is another file's by now: after a restart they would be lost.
+        store.files.drop(replica.dataPath)
+        store.files.drop(replica.metaPath)
+        await checkRecord(store, replica)
+      }
       const length = Math.min(PIECE_BYTES, replica.length - offset)
       if (length <= 0) return 0
       const found = await readBlocks(store, this.#pool, replica, offset, length)

@@ -113,4 +113,85 @@ for (const [name, how] of Object.entries(damages)) {
   }
 }
 
+/** Whether both files of every chunk of every server are there, `count` chunks in all. */
+function filesOf(cluster: SimCluster): string[] {
+  return cluster.chunkservers.flatMap(({ machine }) =>
+    machine.disk
+      .paths()
+      .filter((path) => path.endsWith('.data') || path.endsWith('.meta'))
+      .map((path) => `${machine.name} ${path}`),
+  )
+}
+
+/** Seals everything, and reads all of it from every server, so that each has all files open. */
+async function settledAndOpen(world: SimWorld, cluster: SimCluster, client: Client): Promise<void> {
+  await client.compact()
+  await world.sleep(10_000)
+  await client.scrub()
+  await world.sleep(10_000)
+  assert.is((await client.fsck('/')).status, 'HEALTHY')
+  assert.ok(filesOf(cluster).length > 0)
+}
+
+for (const files of [['.data'], ['.meta'], ['.data', '.meta']]) {
+  const what = files.join(' and ')
+  test(`${what} files removed under a running server that has them open: a scrub finds it, says it, and repair brings them back`, async () => {
+    const world = new SimWorld(200 + files.length)
+    await world.run(async () => {
+      const { cluster, client, files: stored } = await store(world)
+      await settledAndOpen(world, cluster, client)
+      const before = filesOf(cluster).length
+      const { machine } = cluster.chunkservers[1]!
+      const { disk } = machine
+      const gone = disk.paths().filter((path) => files.some((end) => path.endsWith(end)))
+      for (const path of gone) disk.removeFile(path)
+      await client.scrub()
+      await world.sleep(30_000)
+      assert.is((await client.fsck('/')).status, 'HEALTHY')
+      assert.is(filesOf(cluster).length, before, 'all files are there again')
+      assert.ok(
+        machine.log.lines.some((line) => line.includes('is damaged')),
+        'the server says what it has lost',
+      )
+      // What is there now outlives the others.
+      for (const server of cluster.chunkservers) if (server.machine !== machine) server.crash(false)
+      for (const [path, bytes] of stored) assert.is(Buffer.compare(await client.readFile(path), bytes), 0, path)
+      client.close()
+    })
+  })
+}
+
+test('files removed under a running server are found by reads as well, and by a restart', async () => {
+  for (const how of ['read', 'restart'] as const) {
+    const world = new SimWorld(how === 'read' ? 210 : 211)
+    await world.run(async () => {
+      const { cluster, client, files } = await store(world)
+      await settledAndOpen(world, cluster, client)
+      const before = filesOf(cluster).length
+      const server = cluster.chunkservers[2]!
+      server.crash(false)
+      await server.restart() // nothing is open
+      await world.sleep(5000)
+      for (const path of filesOf(cluster)) {
+        const [name, file = ''] = path.split(' ')
+        if (name === server.machine.name) server.machine.disk.removeFile(file)
+      }
+      if (how === 'restart') {
+        server.crash(false)
+        await server.restart()
+      } else {
+        for (let round = 0; round < 20; round++) {
+          const reader = await cluster.client({ timeoutMs: 4000 })
+          for (const [path, bytes] of files) assert.is(Buffer.compare(await reader.readFile(path), bytes), 0, path)
+          reader.close()
+        }
+      }
+      await world.sleep(30_000)
+      assert.is((await client.fsck('/')).status, 'HEALTHY')
+      assert.is(filesOf(cluster).length, before, how)
+      client.close()
+    })
+  }
+})
+
 test.run()
