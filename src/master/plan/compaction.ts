@@ -134,7 +134,29 @@ function sharedGroups(runs: readonly Run[]): Group[] {
 function longRuns(runs: readonly Run[]): Group[] {
   const long = runs.filter(({ from }) => from.length > 1)
   long.sort((a, b) => a.inode - b.inode || a.fileOffset - b.fileOffset)
-  return long.map((run) => ({ ranges: run.from, runs: [{ run, at: 0 }] }))
+  return long.flatMap(ofFewSources).map((run) => ({ ranges: run.from, runs: [{ run, at: 0 }] }))
+}
+
+/** The run in parts that one gathering each may read: with more chunks than that it would never be taken. */
+function ofFewSources({ inode, fileOffset, from }: Run): Run[] {
+  const parts: Run[] = []
+  let sources = new Set<ChunkHandle>()
+  let part: Extent[] = []
+  let start = fileOffset
+  let end = fileOffset
+  for (const extent of from) {
+    if (sources.size === GATHER_SOURCES_MAX && !sources.has(extent.handle)) {
+      parts.push({ inode, fileOffset: start, from: part })
+      sources = new Set()
+      part = []
+      start = end
+    }
+    sources.add(extent.handle)
+    part.push(extent)
+    end += extent.length
+  }
+  parts.push({ inode, fileOffset: start, from: part })
+  return parts
 }
 
 class Builder {

@@ -3,7 +3,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { ChunkHandle, InodeId } from '../../../src/base/ids.ts'
-import { ROWS_PER_RECORD_MAX } from '../../../src/base/limits.ts'
+import { GATHER_SOURCES_MAX, ROWS_PER_RECORD_MAX } from '../../../src/base/limits.ts'
 import { Random } from '../../../src/base/random.ts'
 import { KiB, MiB } from '../../../src/base/units.ts'
 import {
@@ -60,6 +60,24 @@ test('bytes that files share are copied once, side by side ones are one range, a
       [23, 0, 100],
     ],
   )
+})
+
+test('a file whose pieces lie in more chunks than one gathering may read is gathered in parts, all of it', () => {
+  const pieces = Array.from({ length: 2 * GATHER_SOURCES_MAX + 500 }, (_, at): [number, number, number] => [
+    at + 1,
+    0,
+    10,
+  ])
+  const gatherings = planGatherings([run(20, 100, ...pieces)], () => 3, MiB)
+  let fileOffset = 100
+  for (const { ranges, switches } of gatherings) {
+    assert.ok(new Set(ranges.map(({ handle }) => handle)).size <= GATHER_SOURCES_MAX)
+    for (const one of switches) {
+      assert.is(one.fileOffset, fileOffset)
+      fileOffset += one.from.reduce((sum, { length }) => sum + length, 0)
+    }
+  }
+  assert.is(fileOffset, 100 + 10 * pieces.length)
 })
 
 test('whatever the runs: no chunk is too long, each byte lies where its switch says, goals are kept apart', () => {
