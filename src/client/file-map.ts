@@ -25,8 +25,8 @@ export class FileMap {
   readonly stat: FileStat
   readonly #core: Core
   #pages: Page[] = []
-  /** The committed bytes of the file's open tail, as of the open: they don't change any more, whatever it becomes. */
-  readonly #tail: PlacedExtent | undefined
+  /** The committed bytes of the file's open tail, as of the open: they don't change any more, as long as the chunk is there. */
+  #tail: PlacedExtent | undefined
 
   private constructor(core: Core, path: string, stat: FileStat, tailBytes: number) {
     this.#core = core
@@ -76,6 +76,8 @@ export class FileMap {
   /** Forgets what was learned: the next question goes to the master, at the same content version. */
   forget(): void {
     this.#pages = []
+    // The file has another content version since the tail's seal: the next question says FILE_CHANGED.
+    this.#tail = undefined
   }
 
   async #load(offset: number, patience: Patience): Promise<Page> {

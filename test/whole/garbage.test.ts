@@ -3,6 +3,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { isDfsError } from '../../src/base/errors.ts'
 import { HOUR_MS, MINUTE_MS } from '../../src/base/units.ts'
 import { SimCluster } from '../sim/sim-cluster.ts'
 import { SimWorld } from '../sim/world.ts'
@@ -116,6 +117,29 @@ test('a restarted chunkserver deletes what went while it was away, once it is to
     await cluster.chunkservers[0]!.restart()
     await world.sleep(MINUTE_MS)
     assert.is(dataFileCount(cluster), 0)
+    client.close()
+  })
+})
+
+test('who opened a file while it had a tail, and reads on when its chunks are gone, hears that it has changed', async () => {
+  const world = new SimWorld(11)
+  await world.run(async () => {
+    const cluster = new SimCluster(world, 3, { retentionMs: HOUR_MS })
+    await cluster.start()
+    const client = await cluster.client({ timeoutMs: 5000 })
+    const appender = await client.openAppender('/log', { create: true, sync: true })
+    await appender.append(world.random.bytes(10_000))
+    const reader = await client.openReader('/log')
+    assert.is((await reader.read(0, 100)).length, 100)
+    await appender.close()
+    await client.remove('/log', { now: true })
+    await world.sleep(30_000)
+    try {
+      await reader.read(5000, 100)
+      assert.unreachable('the bytes are gone')
+    } catch (error) {
+      assert.ok(isDfsError(error, 'FILE_CHANGED'), String(error))
+    }
     client.close()
   })
 })
