@@ -31,7 +31,8 @@ export class RepairLog {
   #begunMs: number | undefined
   #firstOrderMs: number | undefined
   #lastCopyMs = 0
-  #servers: string[] = []
+  /** Each once: where a goal can't be met an incident lasts for months. */
+  readonly #servers = new Set<ServerId>()
   #replicas = 0
   #detectionMs = 0
   #incidentCopies = 0
@@ -55,7 +56,7 @@ export class RepairLog {
 
   lost(server: ServerId, replicas: number, detectionMs: number): void {
     this.#begin()
-    this.#servers.push(formatServer(server))
+    this.#servers.add(server)
     this.#replicas += replicas
     this.#detectionMs = Math.max(this.#detectionMs, detectionMs)
   }
@@ -79,7 +80,7 @@ export class RepairLog {
     if (isBusy || this.#begunMs === undefined) return
     const firstMs = this.#firstOrderMs
     const incident: Incident = {
-      servers: this.#servers,
+      servers: [...this.#servers].map(formatServer),
       replicas: this.#replicas,
       detectionMs: this.#detectionMs,
       planMs: Math.round((firstMs ?? this.#begunMs) - this.#begunMs),
@@ -92,7 +93,7 @@ export class RepairLog {
     this.#logger.info({ event: 'repaired', ...incident }, `repaired: ${incident.copies} copies`)
     this.#begunMs = undefined
     this.#firstOrderMs = undefined
-    this.#servers = []
+    this.#servers.clear()
     this.#replicas = 0
     this.#detectionMs = 0
     this.#incidentCopies = 0
