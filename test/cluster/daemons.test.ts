@@ -249,6 +249,17 @@ test('the offline tools read what the daemons left, and find the byte that was c
   assert.is(refused.code, 'LOG_DAMAGED')
 })
 
+test('dfsd oplog says what room a log has made ahead, and does not take it for a torn tail', async () => {
+  const log = new URL('../golden/oplog-v1-preallocated', import.meta.url).pathname
+  for (const verb of ['verify', 'stats']) {
+    const { code, out } = await dfsd('oplog', verb, log)
+    assert.is(code, 0)
+    assert.match(out, /^sound: .* 12 records, .*\npreallocated: \d+ bytes of zeros behind the last record$/m)
+    assert.not.match(out, /torn/)
+  }
+  assert.ok(JSON.parse((await dfsd('oplog', 'verify', log, '--json')).out).preallocatedBytes > 0)
+})
+
 function flipByte(file: string): void {
   const bytes = fs.readFileSync(file)
   // Past the header, inside what was stored first.

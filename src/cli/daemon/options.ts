@@ -32,7 +32,11 @@ export const masterTuning = {
   },
   'lease-ms': { kind: 'number', min: 100, max: 3_600_000, default: '60000', describe: 'length of a lease' },
   retention: { kind: 'duration', default: '1d', describe: 'how long removed files can be had back' },
-  'log-budget': { kind: 'size', default: '20GiB', describe: 'bytes of old log segments kept at most' },
+  'log-budget': {
+    kind: 'size',
+    default: '20GiB',
+    describe: 'bytes of log kept at most, room made ahead (up to 128MiB) included',
+  },
   'checkpoint-every': { kind: 'size', default: '256MiB', describe: 'bytes of log after which a checkpoint is due' },
 } as const satisfies Options
 
