@@ -15,6 +15,8 @@ import { defineVerb, type Verb, type VerbSpec } from './verb.ts'
 
 const abortMsMax = 2_000
 const closeMsMax = 2_000
+/** A person who waits longer than this for a master is told what for. */
+const silentMsMax = 2_000
 
 export const dfsGlobals = {
   master: {
@@ -81,7 +83,10 @@ export async function withinContext(
     timeoutMs: globals.timeout,
     signal: end.signal,
     client: () => {
-      connected ??= open(io, globals)
+      connected ??= withPatience(open(io, globals), () => {
+        // Only for a person: what a script reads from stderr are warnings and errors of the verb.
+        if (out.hasTerminal) out.warn(`${command}: waiting for a master at ${globals.master.join(', ')} …`)
+      })
       return connected
     },
     anotherClient: () => {
@@ -118,6 +123,16 @@ async function open(io: Io, globals: ValuesOf<typeof dfsGlobals>): Promise<Clien
   const { connect } = await import('../client/index.ts')
   const directReads = !globals['no-direct-reads']
   return connect({ io, masters: globals.master, timeoutMs: globals.timeout, directReads })
+}
+
+/** Calls `tell` when the client takes its time. */
+async function withPatience(opening: Promise<Client>, tell: () => void): Promise<Client> {
+  const timer = setTimeout(tell, silentMsMax)
+  try {
+    return await opening
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 function listen(end: AbortController, deadlineMs: number | undefined): () => void {

@@ -80,6 +80,16 @@ test('put and get place things as cp -r does, and overwrite only with -f', async
   await cluster.dfs('put', '-f', path.join(source, 'block'), '/place/one')
   assert.is((await cluster.json<{ size: number }>('stat', '/place/one')).size, 4096)
 
+  const onto = await cluster.run(['put', '-r', '-f', many, '/place/one'])
+  assert.is(onto.code, 1)
+  assert.match(onto.err, /\/place\/one is a file, where a directory would go/)
+  const file = path.join(local, 'file')
+  fs.outputFileSync(file, 'kept')
+  const under = await cluster.run(['get', '-r', '-f', '/place/new', file])
+  assert.is(under.code, 1)
+  assert.match(under.err, `local ${file} is a file, where a directory would go`)
+  assert.is(fs.readFileSync(file, 'utf8'), 'kept')
+
   const into = path.join(local, 'into')
   fs.mkdirSync(into)
   await cluster.dfs('get', '/place/block', '/place/one', into)

@@ -2,12 +2,13 @@
 // deadline: 240 s
 
 import path from 'node:path'
+import { execa } from 'execa'
 import fs from 'fs-extra'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { crc32 } from '../../src/base/crc32.ts'
 import { KiB, MiB } from '../../src/base/units.ts'
-import { Cluster, killAll, patternBytes, scratchDirectory } from './harness.ts'
+import { buildPrograms, Cluster, killAll, patternBytes, scratchDirectory } from './harness.ts'
 
 const local = scratchDirectory()
 let cluster: Cluster
@@ -329,6 +330,22 @@ test('nothing hangs: --deadline ends a tail -f, --timeout a silent standard inpu
   assert.is(asleep.code, 124)
   assert.match(asleep.err, `no connection to ${cluster.address} within`)
   assert.ok(Date.now() - startMs < 10_000)
+})
+
+test('a person who waits for a master is told what for, and a script is not', async () => {
+  const args = ['ls', '/', '--master', '127.0.0.1:1', '--timeout', '3s']
+  const dfs = path.join(buildPrograms(), 'dfs.js')
+  const [script, shown] = await Promise.all([
+    cluster.plain(args, {}),
+    // script(1) runs a command in a terminal of its own; where there is none, only the other half is asked.
+    execa('script', ['-qec', [process.execPath, dfs, ...args].join(' '), '/dev/null'], {
+      reject: false,
+      stdin: 'ignore',
+    }),
+  ])
+  assert.is(script.err.split('\n').length, 3, script.err)
+  if (process.platform !== 'linux' || shown.exitCode === undefined) return
+  assert.match(shown.stdout, /waiting for a master at 127\.0\.0\.1:1/)
 })
 
 test('an interrupt ends with 130', async () => {

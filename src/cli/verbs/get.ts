@@ -204,7 +204,10 @@ async function makeLocalDirectory(local: string): Promise<void> {
     await fs.mkdir(local)
   } catch (error) {
     const there = await fs.stat(local).catch(() => undefined)
-    if (!there?.isDirectory()) throw error
+    if (there?.isDirectory()) return
+    if (there === undefined) throw error
+    const next = 'choose another name, or move it out of the way'
+    throw new DfsError('NOT_A_DIRECTORY', `local ${local} is a file, where a directory would go`, { next })
   }
 }
 

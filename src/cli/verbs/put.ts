@@ -150,7 +150,9 @@ class Put {
     } catch (error) {
       if (!isDfsError(error, 'ALREADY_EXISTS')) throw error
       const { isDirectory } = await this.#client.stat(target, { signal })
-      if (!isDirectory) throw error
+      if (isDirectory) return
+      const next = 'choose another name, or move it out of the way with `dfs mv`'
+      throw new DfsError('NOT_A_DIRECTORY', `${target} is a file, where a directory would go`, { next })
     }
   }
 
