@@ -1,14 +1,15 @@
 // What is under way and ends by somebody's signal: one listener a signal, however many listen.
 
 import { DfsError, isDfsError } from '../base/errors.ts'
+import { type Linked, LinkedList } from '../base/linked-list.ts'
 
-interface Endable {
+export interface Endable extends Linked<Endable> {
   giveUp(error: DfsError): void
 }
 
 /** What ends by a signal, without a listener for each: one a signal, made with the first. */
 export class Aborts {
-  readonly #bySignal = new WeakMap<AbortSignal, Set<Endable>>()
+  readonly #bySignal = new WeakMap<AbortSignal, LinkedList<Endable>>()
 
   /** Throws ABORTED when the signal has fired. */
   add(signal: AbortSignal | undefined, attempt: Endable): void {
@@ -16,7 +17,7 @@ export class Aborts {
     if (signal.aborted) throw abortedBy(signal)
     let underWay = this.#bySignal.get(signal)
     if (underWay === undefined) {
-      const made = new Set<Endable>()
+      const made = new LinkedList<Endable>()
       underWay = made
       this.#bySignal.set(signal, made)
       signal.addEventListener(

@@ -15,6 +15,7 @@ import { combineRun, findWrongBlock, sumsFrom } from '../base/blocks.ts'
 import { DfsError } from '../base/errors.ts'
 import { type ChunkHandle, formatHandle } from '../base/ids.ts'
 import { BLOCK_BYTES, PIECE_BYTES, PIECE_BYTES_MAX } from '../base/limits.ts'
+import { type Linked, LinkedList } from '../base/linked-list.ts'
 import { KiB, MINUTE_MS, SECOND_MS } from '../base/units.ts'
 import type { Timer } from '../io/clock.ts'
 import type { DiskFile } from '../io/disk.ts'
@@ -52,7 +53,7 @@ interface DirectChunk {
 }
 
 /** A read of the disk under way. */
-interface UnderWay {
+interface UnderWay extends Linked<UnderWay> {
   readonly startMs: number
   readonly onLate: () => void
 }
@@ -66,7 +67,7 @@ export class DirectReads {
   readonly #seen = new Map<ChunkHandle, number>()
   readonly #opening = new Set<ChunkHandle>()
   readonly #offUntilMs = new Map<string, number>()
-  readonly #underWay = new Set<UnderWay>()
+  readonly #underWay = new LinkedList<UnderWay>()
   readonly #buffers = new Buffers()
   #watch: Timer | undefined
   #sweeper: Timer | undefined
@@ -142,6 +143,8 @@ export class DirectReads {
     return new Promise((resolve, reject) => {
       const read: UnderWay = {
         startMs: nowMs,
+        before: undefined,
+        after: undefined,
         onLate: () => {
           this.#doubt(chunk.address)
           resolve(undefined)
@@ -175,7 +178,7 @@ export class DirectReads {
       this.#underWay.delete(read)
       read.onLate()
     }
-    if (this.#underWay.size > 0) this.#watch ??= this.#core.io.clock.after(TICK_MS, this.#look)
+    if (!this.#underWay.isEmpty) this.#watch ??= this.#core.io.clock.after(TICK_MS, this.#look)
   }
 
   /** Asks for the file of a chunk that is read again, if a server on this host may have it. */

@@ -13,7 +13,7 @@
 
 import { DfsError, isDfsError } from '../base/errors.ts'
 import type { Clock, Timer } from '../io/clock.ts'
-import type { Aborts } from './aborts.ts'
+import type { Aborts, Endable } from './aborts.ts'
 import { endOfPatience } from './masters.ts'
 import type { Patience } from './patience.ts'
 import { asFault } from './retry.ts'
@@ -187,7 +187,9 @@ export async function addPatiently<T, R>(groups: Groups<T, R>, item: T, size: nu
   }
 }
 
-class Place<T, R> implements Member<T, R> {
+class Place<T, R> implements Member<T, R>, Endable {
+  before: Endable | undefined
+  after: Endable | undefined
   readonly item: T
   readonly size: number
   readonly endsMs: number

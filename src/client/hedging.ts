@@ -7,12 +7,13 @@
 // Source: Dean and Barroso, The Tail at Scale (2013); GFS has no such thing.
 
 import { PIECE_BYTES } from '../base/limits.ts'
+import { type Linked, LinkedList } from '../base/linked-list.ts'
 import type { Clock, Timer } from '../io/clock.ts'
 import { Latency } from './latency.ts'
 import { LARGE_BYTES, SMALL_BYTES } from './peers.ts'
 
 /** A read that may be asked for a second time. */
-export interface Hedgeable {
+export interface Hedgeable extends Linked<Hedgeable> {
   readonly startMs: number
   /** Bytes. */
   readonly length: number
@@ -72,7 +73,7 @@ export class Hedging {
     let isAnyLeft = false
     for (const { underWay, latency } of this.#kinds) {
       // Most looks find nothing that is late by any measure, and need not know what is usual.
-      const [oldest] = underWay
+      const oldest = underWay.first
       if (oldest === undefined || nowMs - oldest.startMs < LATE_MS_MIN) {
         isAnyLeft ||= oldest !== undefined
         continue
@@ -87,7 +88,7 @@ export class Hedging {
         this.#saved--
         this.extras++
       }
-      isAnyLeft ||= underWay.size > 0
+      isAnyLeft ||= !underWay.isEmpty
     }
     if (isAnyLeft) this.#timer ??= this.#clock.after(TICK_MS, this.#look)
   }
@@ -95,5 +96,5 @@ export class Hedging {
 
 class Kind {
   readonly latency = new Latency()
-  readonly underWay = new Set<Hedgeable>()
+  readonly underWay = new LinkedList<Hedgeable>()
 }

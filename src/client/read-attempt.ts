@@ -7,6 +7,7 @@ import { SECOND_MS } from '../base/units.ts'
 import type { CallOptions, Connection } from '../rpc/connection.ts'
 import type { IncomingData } from '../rpc/incoming-data.ts'
 import { type ChunkLocation, Message } from '../wire/messages.ts'
+import type { Endable } from './aborts.ts'
 import { BlockCheck, type WantedRange } from './block-check.ts'
 import type { Core } from './core.ts'
 import type { Peer, Source } from './peers.ts'
@@ -15,10 +16,12 @@ const LANE = 'read'
 /** How long a connection is used before the pool is asked again, which closes those that nobody asks for. */
 const CONNECTION_MS = 10 * SECOND_MS
 
-export class ReadAttempt implements CallOptions {
+export class ReadAttempt implements CallOptions, Endable {
   readonly source: Source
   readonly timeoutMs: number
   readonly startMs: number
+  before: Endable | undefined
+  after: Endable | undefined
   readonly #core: Core
   readonly #peer: Peer
   readonly #signal: AbortSignal | undefined

@@ -37,6 +37,8 @@ export interface RaceOptions {
 
 export class ReadRace implements Hedgeable {
   readonly startMs: number
+  before: Hedgeable | undefined
+  after: Hedgeable | undefined
   readonly #options: RaceOptions
   #timeoutMs = 0
   #first: ReadAttempt | undefined

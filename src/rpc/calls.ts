@@ -5,6 +5,7 @@
 //   - every call is settled exactly once: by its reply, its error, its deadline, its caller, or the connection's end
 //   - nextDeadlineMs is never later than the earliest deadline of a waiting call
 
+import { assert } from '../base/assert.ts'
 import { DfsError } from '../base/errors.ts'
 import type { ArrivingData, IncomingData } from './incoming-data.ts'
 
@@ -47,33 +48,47 @@ export class PendingCall {
   }
 }
 
+/** Room at first; it doubles when half of it is taken. */
+const SLOTS_MIN = 64
+
+/**
+ * The waiting calls, each in the slot that its id ends in: ids whose slot is taken are passed over. No Map, which leaves
+ * old tables behind (base/linked-list.ts says why that is dear).
+ */
 export class CallTable {
-  readonly #calls = new Map<number, PendingCall>()
+  #slots: (PendingCall | undefined)[] = new Array(SLOTS_MIN).fill(undefined)
+  #mask = SLOTS_MIN - 1
+  #size = 0
   #lastId = 0
   #issuedCount = 0
   /** No call's deadline is earlier; Infinity without calls. */
   nextDeadlineMs = Number.POSITIVE_INFINITY
 
   get size(): number {
-    return this.#calls.size
+    return this.#size
   }
 
-  /** An id that no waiting call has: 1 .. 2^32 - 1. */
+  /** An id for `add`, that no waiting call has: 1 .. 2^32 - 1. */
   newId(): number {
+    if (2 * this.#size >= this.#slots.length) this.#grow()
     do {
       this.#lastId = this.#lastId === 0xffff_ffff ? 1 : this.#lastId + 1
       this.#issuedCount++
-    } while (this.#calls.has(this.#lastId))
+    } while (this.#slots[this.#lastId & this.#mask] !== undefined)
     return this.#lastId
   }
 
   add(call: PendingCall): void {
-    this.#calls.set(call.id, call)
+    const slot = call.id & this.#mask
+    assert(this.#slots[slot] === undefined, 'two calls in one slot')
+    this.#slots[slot] = call
+    this.#size++
     if (call.deadlineMs < this.nextDeadlineMs) this.nextDeadlineMs = call.deadlineMs
   }
 
   get(id: number): PendingCall | undefined {
-    return this.#calls.get(id)
+    const call = this.#slots[id & this.#mask]
+    return call?.id === id ? call : undefined
   }
 
   /** Whether `id` was ever given out, so that an answer to it may be late but is no nonsense. */
@@ -83,9 +98,10 @@ export class CallTable {
 
   /** Takes the call out of the table, if it is still in it; the caller settles it. */
   take(id: number): PendingCall | undefined {
-    const call = this.#calls.get(id)
+    const call = this.get(id)
     if (call === undefined) return undefined
-    this.#calls.delete(id)
+    this.#slots[id & this.#mask] = undefined
+    this.#size--
     call.unlisten?.()
     return call
   }
@@ -95,7 +111,7 @@ export class CallTable {
     if (nowMs < this.nextDeadlineMs) return []
     const expired: PendingCall[] = []
     let next = Number.POSITIVE_INFINITY
-    for (const call of this.#calls.values()) {
+    for (const call of this.#waiting()) {
       if (call.deadlineMs <= nowMs) expired.push(call)
       else if (call.deadlineMs < next) next = call.deadlineMs
     }
@@ -105,10 +121,23 @@ export class CallTable {
 
   /** Empties the table, rejecting every call. */
   fail(error: DfsError): void {
-    for (const id of [...this.#calls.keys()]) {
-      const call = this.take(id)!
+    for (const call of this.#waiting()) {
+      if (this.take(call.id) === undefined) continue
       const message = `message ${call.message}: ${error.message}`
       call.reject(new DfsError(error.code, message, error.detail, error.cause))
     }
+  }
+
+  /** Oldest first, but for the wrap of ids. */
+  #waiting(): PendingCall[] {
+    return this.#slots.filter((call) => call !== undefined).sort((a, b) => a.id - b.id)
+  }
+
+  /** Ids that differ in their last bits differ in one more bit as well: nobody's slot is taken. */
+  #grow(): void {
+    const calls = this.#waiting()
+    this.#slots = new Array(2 * this.#slots.length).fill(undefined)
+    this.#mask = this.#slots.length - 1
+    for (const call of calls) this.#slots[call.id & this.#mask] = call
   }
 }
