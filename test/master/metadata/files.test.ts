@@ -5,7 +5,7 @@ import { chunkHandle } from '../../../src/base/ids.ts'
 import { EXTENTS_PER_REQUEST_MAX, ROWS_PER_RECORD_MAX } from '../../../src/base/limits.ts'
 import { checkInvariants } from '../../../src/master/metadata/invariants.ts'
 import type { Extent, SealClaim } from '../../../src/master/operations.ts'
-import { CHUNK_BYTES, checkpointOf, extent, Harness, LINEAGE, MEMBERS } from './harness.ts'
+import { CHUNK_BYTES, checkpointOf, extent, Harness, INODE, LINEAGE, MEMBERS } from './harness.ts'
 
 const commit = { kind: 'commitFile', seals: [], extents: [], close: false, mtimeMs: 0 } as const
 
@@ -366,6 +366,29 @@ test('the chunks of a purged file do not stay with the session that wrote it', (
   harness.seal(tail, 0)
   assert.not(harness.state.hasChunk(tail))
   checkInvariants(harness.state)
+})
+
+test('a directory that was renamed, removed or made anew is not taken for the one that had its path before', () => {
+  const harness = new Harness()
+  const { state } = harness
+  const first = harness.mkdir('/d/one')
+  for (const name of ['a', 'b']) harness.put(`/d/one/${name}`)
+  harness.clientOk({ kind: 'rename', from: '/d/one', to: '/d/two', overwrite: false })
+  const lost = { publish: { path: '/d/one/c', overwrite: false }, inode: INODE, extents: [], mtimeMs: 0 }
+  assert.is(harness.verdict({ kind: 'putFile', ...lost }), 'NOT_FOUND')
+  const second = harness.mkdir('/d/one')
+  for (const name of ['c', 'd']) harness.put(`/d/one/${name}`)
+  for (const name of ['e', 'f']) harness.put(`/d/two/${name}`)
+  assert.equal(
+    [first, second].map((inode) => state.list(inode, undefined, 10).map(({ name }) => name)),
+    [
+      ['a', 'b', 'e', 'f'],
+      ['c', 'd'],
+    ],
+  )
+  harness.clientOk({ kind: 'remove', path: '/d', what: 'tree', now: false })
+  assert.is(harness.verdict({ kind: 'putFile', ...lost, publish: { path: '/d/two/g', overwrite: false } }), 'NOT_FOUND')
+  checkInvariants(state)
 })
 
 test('a refused operation leaves every byte of the state as it was, but for its session', () => {
