@@ -70,6 +70,8 @@ export interface SwarmPlan {
   readonly fileClients: number
   readonly recordWriters: number
   readonly readers: number
+  /** Readers on the host of a chunkserver. */
+  readonly nearReaders: number
   /** Milliseconds of load and faults; between two steps of a client; between two faults of one hand of fate. */
   readonly faultyMs: number
   readonly paceMs: number
@@ -121,6 +123,7 @@ export function swarmPlan(seed: number, scale: 'short' | 'long', isPlain = false
     faults: [...plan.faults, ...later],
     retentionMs: random.chance(0.3) ? random.pick([1, 10, 60]) * SECOND_MS : plan.retentionMs,
     clocks: plan.clocks === 'wrong' ? 'allWrong' : plan.clocks,
+    nearReaders: random.pick([0, 0, 1]),
   }
 }
 
@@ -146,6 +149,7 @@ function plainPlan(seed: number, scale: 'short' | 'long'): SwarmPlan {
     fileClients: 1 + random.below(isShort ? 2 : 3),
     recordWriters: random.chance(isShort ? 0.5 : 0.9) ? 1 + random.below(isShort ? 3 : 5) : 0,
     readers: random.below(2),
+    nearReaders: 0,
     faultyMs: isShort ? 3000 + random.below(4000) : 8000 + random.below(20_000),
     paceMs: random.pick([40, 100, 250]),
     faultEveryMs: random.pick([500, 1500]) * (isShort ? 1 : 2),

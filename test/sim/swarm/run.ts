@@ -11,6 +11,7 @@ import { Atlas } from './atlas.ts'
 import { Bounds, checkAtRest, LOOK_EVERY_MS } from './bounds.ts'
 import { checkConvergence, checkNothingLeft, checkReplay, checkReplicas } from './checks.ts'
 import { FileLoad } from './files.ts'
+import { NearReadLoad } from './near-readers.ts'
 import { type SwarmPlan, swarmPlan } from './plan.ts'
 import { checkPrimaries } from './primaries.ts'
 import { ReadLoad } from './readers.ts'
@@ -112,7 +113,7 @@ class Swarm {
   readonly #clients: readonly Client[]
   readonly #operator: Client
   readonly #files: readonly FileLoad[]
-  readonly #readers: readonly ReadLoad[]
+  readonly #readers: readonly (ReadLoad | NearReadLoad)[]
   readonly #atlas: Atlas
   readonly bounds: Bounds
 
@@ -151,7 +152,12 @@ class Swarm {
     this.#operator = operator
     const [fileClients, readClients] = [clients.slice(0, plan.fileClients), clients.slice(plan.fileClients)]
     this.#files = fileClients.map((client, index) => new FileLoad(world, client, `/c${index}`, plan))
-    this.#readers = readClients.slice(0, plan.readers).map((client) => new ReadLoad(world, client, plan, this.#files))
+    this.#readers = [
+      ...readClients.slice(0, plan.readers).map((client) => new ReadLoad(world, client, plan, this.#files)),
+      ...cluster.chunkservers
+        .slice(0, plan.nearReaders)
+        .map((server) => new NearReadLoad(world, cluster, server, plan, this.#files)),
+    ]
     this.bounds = new Bounds(world, cluster)
     this.#atlas = new Atlas(world, cluster, plan, operator, this.#files)
   }
