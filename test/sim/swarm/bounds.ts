@@ -31,7 +31,7 @@ export type Gauge =
 
 export type Limits = Readonly<Record<Gauge, number>>
 
-/** More than this is a broken promise at any moment. Seen in many runs: a quarter of it or less, but for open files. */
+/** More than this is a broken promise at any moment. Seen in many runs: a third of it or less, but for open files. */
 export const ABOVE: Limits = {
   /** A chunkserver keeps 512 open for readers, and opens two for each chunk that grows. */
   openFiles: 600,
