@@ -2,7 +2,7 @@
 
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { DfsError } from '../../src/base/errors.ts'
+import { DfsError, isDfsError } from '../../src/base/errors.ts'
 import type { SessionId } from '../../src/base/ids.ts'
 import { KiB, MiB } from '../../src/base/units.ts'
 import { Aborts } from '../../src/client/aborts.ts'
@@ -11,6 +11,7 @@ import { FileNamer } from '../../src/client/file-namer.ts'
 import type { Links } from '../../src/client/links.ts'
 import type { Connection } from '../../src/rpc/connection.ts'
 import { simSeeds } from '../sim/options.ts'
+import { SimCluster } from '../sim/sim-cluster.ts'
 import { SimWorld } from '../sim/world.ts'
 import { rejects, withCluster } from './cluster-fixture.ts'
 import type { FakeChunkserver } from './fake-chunkserver.ts'
@@ -153,6 +154,45 @@ test('a master that dies with many names on their way: each file is there once, 
       }
       await torturing
       for (const path of paths) assert.is((await client.readFile(path)).toString(), `of ${path}`, `seed ${seed}`)
+    })
+  }
+})
+
+test('power fails everywhere while many are stored: each is there whole or not at all, and those acknowledged are there', async () => {
+  for (const seed of simSeeds(4)) {
+    const world = new SimWorld(seed)
+    await world.run(async () => {
+      const cluster = new SimCluster(world, 3, { heartbeatMs: 100 })
+      await cluster.start()
+      const client = await cluster.client({ timeoutMs: 90_000 })
+      const acknowledged = new Set<string>()
+      const files = new Map<string, Buffer>()
+      world.afterEvents(100 + world.random.below(800), () => {
+        for (const server of cluster.chunkservers) server.crash(true)
+        if (world.random.chance(0.5)) cluster.master.crash(true)
+        world.after(500, () => {
+          for (const server of cluster.chunkservers) void server.restart()
+          if (cluster.master.node === undefined) void cluster.master.restart()
+        })
+      })
+      for (let round = 0; round < 6; round++) {
+        const writes = Array.from({ length: 40 }, async (_, i) => {
+          const path = `/f${round}-${i}`
+          const bytes = world.random.bytes(1 + world.random.below(6 * KiB))
+          files.set(path, bytes)
+          await client.writeFile(path, bytes)
+          acknowledged.add(path)
+        })
+        for (const { status, ...rest } of await Promise.allSettled(writes)) {
+          if (status === 'rejected' && 'reason' in rest && !isDfsError(rest.reason)) throw rest.reason
+        }
+      }
+      for (const [path, bytes] of files) {
+        if (!acknowledged.has(path) && !(await client.exists(path))) continue
+        assert.is(Buffer.compare(await client.readFile(path), bytes), 0, `seed ${seed}: ${path}`)
+      }
+      assert.ok(acknowledged.size >= 200, `seed ${seed}: ${acknowledged.size}`)
+      client.close()
     })
   }
 })
