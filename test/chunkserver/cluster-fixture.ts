@@ -3,6 +3,7 @@
 import { crc32 } from '../../src/base/crc32.ts'
 import { isDfsError } from '../../src/base/errors.ts'
 import type { ChunkHandle, ClusterId, ServerId, SessionId } from '../../src/base/ids.ts'
+import { PIECE_BYTES } from '../../src/base/limits.ts'
 import { MiB } from '../../src/base/units.ts'
 import { type Chunkserver, type ChunkserverOptions, startChunkserver } from '../../src/chunkserver/node.ts'
 import type { Io } from '../../src/io/io.ts'
@@ -247,7 +248,7 @@ export async function readRange(
 ): Promise<Buffer> {
   const parts: Buffer[] = []
   for (let at = offset; at < offset + length; ) {
-    const want = { handle, version: 1, offset: at, length: offset + length - at }
+    const want = { handle, version: 1, offset: at, length: Math.min(PIECE_BYTES, offset + length - at) }
     const reply = await connection.call(Message.read.number, Message.read.request.encode(want))
     const found = Message.read.reply.decode(reply.body, 'read')
     const data = reply.data!

@@ -74,7 +74,7 @@ async function writeRecords(world: SimWorld, connection: Connection, acknowledge
 async function sealByRule(
   cluster: Cluster,
   allocation: Allocation,
-): Promise<{ length: number; digest: number; indexDigest: number }> {
+): Promise<{ length: number; digest: number; indexDigest: number; holders: readonly number[] }> {
   const { history } = cluster.master
   const answers: ReplyOf<'fence'>[] = []
   for (const [index, server] of SERVERS.entries()) {
@@ -86,7 +86,7 @@ async function sealByRule(
     inLife.length > 0
       ? inLife.reduce((a, b) => (b.length < a.length ? b : a))
       : answers.reduce((a, b) => (b.length > a.length ? b : a))
-  return chosen
+  return { ...chosen, holders: SERVERS.filter((_, index) => answers[index]!.exists) }
 }
 
 function swarm(seed: number, isShared: boolean, powerOnAll: boolean): Promise<void> {
@@ -123,7 +123,7 @@ function swarm(seed: number, isShared: boolean, powerOnAll: boolean): Promise<vo
       await cluster.startNode(server)
     }
     const chosen = await sealByRule(cluster, allocation)
-    const { length, digest, indexDigest } = chosen
+    const { length, digest, indexDigest, holders } = chosen
     // Promise P2: flushed bytes need one member that took part and kept its power; synced ones need only to live.
     const keepsFlushed = SERVERS.some((server) => !lostPower.has(server))
     const least =
@@ -133,7 +133,8 @@ function swarm(seed: number, isShared: boolean, powerOnAll: boolean): Promise<vo
       assert.is(digest, crc32(bytesAt(1, 0, length)))
     }
     let complete = 0
-    for (const server of SERVERS) {
+    // One that lost its power before anything was synced has nothing to seal.
+    for (const server of holders) {
       const order = { handle: HANDLE, version: 1, length, digest, indexDigest, history: cluster.master.history }
       const { facts } = await cluster.master.ask(server, 'seal', order)
       if (facts.state === 'sealed') complete++
