@@ -314,21 +314,18 @@ export class Compactor {
       if (places.has(handle)) continue
       const chunk = state.chunk(handle)
       if (chunk?.state !== 'sealed') return undefined
-      const good: { server: GatherSource['servers'][number]; rank: number }[] = []
+      const good: GatherSource['servers'][number][] = []
       for (const replica of locations.of(handle)) {
         const view = servers.serverOfDirectory(replica.directory)
         if (!view || !isReachable(servers.liveness(view, nowMs))) continue
-        // A damaged one comes last: it proves what it can.
-        if (replica.state !== 'good' && replica.state !== 'corrupt') continue
-        good.push({ server: { server: view.id, address: view.address }, rank: replica.state === 'good' ? 0 : 1 })
+        // No damaged one: a range is not held against the log's digest, as a copy of a whole chunk is, and this can wait for repair.
+        if (replica.state === 'good') good.push({ server: view.id, address: view.address })
       }
-      const whole = good.filter(({ rank }) => rank === 0).length
-      if (whole === 0) return undefined
-      replicasMax = Math.max(replicasMax, whole)
-      good.sort((a, b) => a.rank - b.rank)
+      if (good.length === 0) return undefined
+      replicasMax = Math.max(replicasMax, good.length)
       const { version, length } = chunk
       places.set(handle, list.length)
-      list.push({ handle, version, length, servers: good.map(({ server }) => server) })
+      list.push({ handle, version, length, servers: good })
     }
     return { list, replicasMax }
   }
