@@ -13,14 +13,13 @@ import { SECOND_MS } from '../base/units.ts'
 import type { Entropy } from '../io/entropy.ts'
 import { type Address, formatAddress, parseAddress } from '../io/network.ts'
 import type { Connection } from '../rpc/connection.ts'
-import { Message, type MessageName, type ReplyOf, type RequestOf, type requester } from '../wire/messages.ts'
-import type { Infer } from '../wire/schema.ts'
+import { Message, type MessageName, type ReplyOf, type Requester, type RequestOf } from '../wire/messages.ts'
 import type { Links } from './links.ts'
 import type { Patience } from './patience.ts'
 import { asFault, backoffMs, isMasterRetriable, isOutcomeOpen } from './retry.ts'
 import type { Session } from './session.ts'
 
-export type By = Infer<typeof requester>
+export type By = Requester
 
 export interface SendOptions {
   readonly timeoutMs: number

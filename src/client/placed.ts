@@ -8,11 +8,10 @@
 
 import { assert } from '../base/assert.ts'
 import type { ChunkHandle } from '../base/ids.ts'
-import type { extent } from '../wire/messages.ts'
-import type { Infer } from '../wire/schema.ts'
+import type { Extent } from '../wire/messages.ts'
 import type { Piece } from './pieces.ts'
 
-export type Extent = Infer<typeof extent>
+export type { Extent }
 
 interface Entry {
   /** File offset, counted from where the writer began. */
