@@ -1,15 +1,19 @@
 // Goal keeper: chunks that several files share get the highest goal of these files.
 //
 // A change of a file's goal raises the goal of its chunks at once, but may lower only that of chunks that are its alone:
-// nobody knows what the other files want. So all files are gone through (goal-scan.ts): soon after a file wanted less than
-// its chunk keeps, and every SCAN_EVERY_MS, because files with a higher goal are removed, moved to other chunks, or joined
-// to files with another goal.
+// nobody knows what the other files want. So all files are gone through (goal-scan.ts): soon after a file wanted another
+// goal than its chunk keeps, and every SCAN_EVERY_MS, because files with a higher goal are removed, or moved to other chunks.
+//
+// Open chunks are no exception. Files come to them all the time: one that wants more than its chunk has, or is about to
+// get from a scan under way, is noted in the very step that applies its record, so a goal that was lowered a moment too
+// early is raised by the next scan. Until then nothing is lost by it: surplus is given up only when it lasts (trims.ts).
 //
 // A goal is changed in the log only if it is still the one that was seen, and only for chunks that no change of goals
 // has touched since the scan began.
 //
 // Bounds: SLICE_ROWS of a table between which others are served; GOALS_PER_RECORD chunks a record; TOUCHED_MAX chunks are
-// remembered during a scan: at the bound it is given up, and begun again later.
+// remembered during a scan: at the bound it is given up, and begun again later; ASKED_MAX are judged first, the others in
+// their turn.
 
 import { DfsError, isDfsError } from '../base/errors.ts'
 import type { ChunkHandle } from '../base/ids.ts'
@@ -28,12 +32,18 @@ const FIRST_SCAN_MS = MINUTE_MS
 const REST_MS_MIN = SECOND_MS
 const GOALS_PER_RECORD = 1000
 const TOUCHED_MAX = 100_000
+const ASKED_MAX = 10_000
+
+const NO_GOALS: ReadonlyMap<ChunkHandle, number> = new Map()
 
 export class GoalKeeper {
   readonly #context: MasterContext
   readonly #stop = new AbortController()
   /** Chunks whose goal, or that of a file that names them, was changed since the scan began; undefined between scans. */
   #touched: Set<ChunkHandle> | undefined
+  /** Chunks that the next scan is for. */
+  #asked = new Set<ChunkHandle>()
+  /** Whether it is to come soon. */
   #isAsked = false
   #wake: (() => void) | undefined
 
@@ -53,29 +63,46 @@ export class GoalKeeper {
     this.#wake?.()
   }
 
-  /** A goal was changed in the log. @param unsure  the chunk kept its goal, though a file that names it wants less */
+  /**
+   * A goal was changed in the log, or a file came to a chunk.
+   * @param unsure  a file that names the chunk wants another goal than it has, or is about to get
+   */
   changed(handle: ChunkHandle, unsure: boolean): void {
     this.#touched?.add(handle)
     if (!unsure) return
-    this.#isAsked = true
+    this.#ask(handle)
     this.#wake?.()
+  }
+
+  #ask(handle: ChunkHandle): void {
+    if (this.#asked.size < ASKED_MAX) this.#asked.add(handle)
+    this.#isAsked = true
   }
 
   async #run(): Promise<void> {
     const { clock, logger } = this.#context
-    for (let everyMs = FIRST_SCAN_MS; ; everyMs = SCAN_EVERY_MS) {
+    let againMs = REST_MS_MIN
+    for (let everyMs = FIRST_SCAN_MS; ; ) {
       if (!this.#isAsked) await this.#rest(everyMs)
       if (this.#stop.signal.aborted) return
-      const isAsked = this.#isAsked
+      const asked = this.#asked
+      this.#asked = new Set()
       this.#isAsked = false
       const beganMs = clock.nowMs()
+      let unsettled: readonly ChunkHandle[] = []
       try {
-        await this.#scan(isAsked ? ASKED_SLICE_MS : SLICE_MS)
+        unsettled = await this.#scan(asked)
       } catch (error) {
         if (!isDfsError(error) || this.#stop.signal.aborted) throw error
+        unsettled = [...asked]
         logger.warn({ event: 'goals', code: error.code }, `goals of shared chunks: ${error.message}`)
       }
       this.#touched = undefined
+      this.#context.state.changes.comingGoals = NO_GOALS
+      for (const handle of unsettled) if (this.#asked.size < ASKED_MAX) this.#asked.add(handle)
+      // A writer may hold one of them for hours: they are asked about ever more rarely.
+      againMs = unsettled.length > 0 ? Math.min(2 * againMs, SCAN_EVERY_MS) : REST_MS_MIN
+      everyMs = unsettled.length > 0 ? againMs : SCAN_EVERY_MS
       await clock.sleep(Math.max(REST_MS_MIN, clock.nowMs() - beganMs), this.#stop.signal)
     }
   }
@@ -91,24 +118,24 @@ export class GoalKeeper {
     })
   }
 
-  async #scan(sliceMs: number): Promise<void> {
+  /** @returns chunks to ask about again: `asked`, or those of them that could not be judged */
+  async #scan(asked: ReadonlySet<ChunkHandle>): Promise<readonly ChunkHandle[]> {
     const { state, clock, proposer, logger } = this.#context
-    if (this.#context.isReadOnly()) return
+    if (this.#context.isReadOnly()) return [...asked]
+    const sliceMs = asked.size > 0 ? ASKED_SLICE_MS : SLICE_MS
     const touched = new Set<ChunkHandle>()
     this.#touched = touched
-    const scan = new GoalScan(state)
+    const scan = new GoalScan(state, asked)
+    state.changes.comingGoals = scan.goals
     while (scan.step(SLICE_ROWS)) {
       await clock.sleep(sliceMs, this.#stop.signal)
-      if (touched.size > TOUCHED_MAX) {
-        this.#isAsked = true
-        return
-      }
+      if (touched.size > TOUCHED_MAX) return [...asked]
     }
     for (let at = 0; at < scan.found.length; at += GOALS_PER_RECORD) {
       const part = scan.found.slice(at, at + GOALS_PER_RECORD)
       const goals = part.filter(({ handle }) => !touched.has(handle))
       // They are looked at again: what was seen of them is older than the change.
-      if (goals.length < part.length) this.#isAsked = true
+      for (const { handle } of part) if (touched.has(handle)) this.#ask(handle)
       if (goals.length === 0) continue
       const outcome = await proposer.propose({ kind: 'setChunkGoals', goals })
       if (!outcome.ok) throw new DfsError(outcome.code, outcome.message, outcome.detail)
@@ -117,5 +144,6 @@ export class GoalKeeper {
         `${outcome.reply[0]} chunks have the goal of their files again`,
       )
     }
+    return scan.unsettled
   }
 }

@@ -1,9 +1,14 @@
-// What goal each sealed chunk should have: the highest of the files that name it. There is no way back from a chunk to its
-// files, so the inodes are gone through.
+// What goal each chunk should have: the highest of the files that name it. There is no way back from a chunk to its files,
+// so the inodes are gone through.
 //
-// Both tables are walked a slice at a time, between which requests are served; the state may change meanwhile, and does. A
-// chunk of which not every reference was met is left as it is; so is what was allocated after the scan began. What slips
-// through (a reference that moved from a file ahead of the scan to one behind it) a later scan puts right.
+// Both tables are walked a slice at a time, between which requests are served; the state may change meanwhile, and does.
+// New files come last in the order of inodes, so that those made during the walk are met as well. The chunks that somebody
+// asked about are judged in the very step that meets the last file: an open chunk whose files come by the millisecond would
+// never be seen with all its references otherwise.
+//
+// A chunk that is held by a writer, or of which not every reference was met, is never lowered; what was allocated after the
+// scan began is left alone. What slips through (a reference that moved from a file ahead of the scan to one behind it) a
+// later scan puts right; what comes after a chunk was judged is noted by `apply` (changes.comingGoals).
 //
 // Bounds: five bytes a row of the chunk table while a scan lasts; CHANGES_MAX differences a scan.
 
@@ -17,7 +22,12 @@ const ROWS_MIN = 1024
 export class GoalScan {
   /** Chunks whose goal is another than it should be. */
   readonly found: GoalChange[] = []
+  /** The same: what each of them is to have. */
+  readonly goals = new Map<ChunkHandle, number>()
+  /** Chunks asked about that could not be judged this time. */
+  readonly unsettled: ChunkHandle[] = []
   readonly #state: MetadataState
+  readonly #asked: ReadonlySet<ChunkHandle>
   readonly #beganIndex: number
   /** By row of the chunk table: the highest goal of the files met, and the references met. */
   #goals = new Uint8Array(ROWS_MIN)
@@ -28,8 +38,10 @@ export class GoalScan {
   #hasSeenFiles = false
   #handle = -1
 
-  constructor(state: MetadataState) {
+  /** @param asked  chunks that somebody waits for; not changed, and not to be changed while the scan lasts */
+  constructor(state: MetadataState, asked: ReadonlySet<ChunkHandle> = new Set()) {
     this.#state = state
+    this.#asked = asked
     this.#beganIndex = state.lastIndex
   }
 
@@ -37,6 +49,7 @@ export class GoalScan {
   step(rows: number): boolean {
     if (this.#hasSeenFiles) return this.#compare(rows)
     this.#hasSeenFiles = !this.#collect(rows)
+    if (this.#hasSeenFiles) for (const handle of this.#asked) if (!this.#judge(handle)) this.unsettled.push(handle)
     return true
   }
 
@@ -83,13 +96,25 @@ export class GoalScan {
       this.#handle = chunks.index.next(this.#handle)
       if (this.#handle < 0 || this.found.length >= CHANGES_MAX) return false
       const handle = this.#handle as ChunkHandle
-      const row = chunks.row(handle)
-      if (chunks.isOpen(row) || chunks.owners.has(handle) || chunks.allocationIndex(row) > this.#beganIndex) continue
-      if (chunks.references(row) === 0 || chunks.references(row) !== this.#references[row]) continue
-      const from = chunks.goal(row)
-      const to = this.#goals[row]!
-      if ((from || this.#state.goal) !== to) this.found.push({ handle, from, to })
+      if (!this.#asked.has(handle)) this.#judge(handle)
     }
+    return true
+  }
+
+  /** @returns whether it is known what goal the chunk should have */
+  #judge(handle: ChunkHandle): boolean {
+    const { chunks } = this.#state
+    const row = chunks.row(handle)
+    if (row < 0 || chunks.references(row) === 0) return true
+    if (chunks.allocationIndex(row) > this.#beganIndex) return false
+    const from = chunks.goal(row)
+    const present = from || this.#state.goal
+    const to = this.#goals[row] ?? 0
+    if (to === present) return true
+    // More is wanted by a file that was met, whatever the others want.
+    if (to < present && (chunks.owners.has(handle) || chunks.references(row) !== this.#references[row])) return false
+    this.found.push({ handle, from, to })
+    this.goals.set(handle, to)
     return true
   }
 }

@@ -273,7 +273,7 @@ export type Operation =
       readonly switches: readonly ExtentSwitch[]
     }
 
-  /** Sealed chunks get the goal that the files want which name them (goal-keeper.ts). */
+  /** Chunks get the goal that the files want which name them (goal-keeper.ts); those that a writer holds only a higher one. */
   | { readonly kind: 'setChunkGoals'; readonly goals: readonly GoalChange[] }
 
   // Longer work, in steps of ROWS_PER_RECORD_MAX.

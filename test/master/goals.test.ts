@@ -8,15 +8,20 @@ import { GoalScan } from '../../src/master/goal-scan.ts'
 import { checkInvariants } from '../../src/master/metadata/invariants.ts'
 import type { GoalChange } from '../../src/master/operations.ts'
 import { simSeeds } from '../sim/options.ts'
-import { extent, Harness } from './metadata/harness.ts'
+import { extent, Harness, INODE } from './metadata/harness.ts'
 
 function setGoal(harness: Harness, path: string, goal: number): void {
   harness.clientOk({ kind: 'setAttributes', path, goal })
 }
 
 /** What a scan in steps of `rows` finds; `between` runs after each step. */
-function scan({ state }: Harness, rows = 1000, between: () => void = () => {}): readonly GoalChange[] {
-  const files = new GoalScan(state)
+function scan(
+  { state }: Harness,
+  rows = 1000,
+  between: () => void = () => {},
+  asked: ReadonlySet<ChunkHandle> = new Set(),
+): readonly GoalChange[] {
+  const files = new GoalScan(state, asked)
   while (files.step(rows)) between()
   return files.found
 }
@@ -84,16 +89,20 @@ test('a chunk that came to a file with a higher goal by concat is raised', () =>
   assert.equal(scan(harness), [{ handle: low, from: 3, to: 4 }])
 })
 
-test('a record changes only goals that are still what was seen, of sealed chunks that no writer holds', () => {
+test('a record changes only goals that are still what was seen, and lowers none of a chunk that a writer holds', () => {
   const { harness, handle } = shared()
   const open = harness.packing()
   const held = harness.open().handle
   const gone = (handle + 1000) as ChunkHandle
   const goals = [handle, open, held, gone].map((each) => ({ handle: each, from: 3, to: 2 }))
   setGoal(harness, '/a', 5)
-  assert.equal(harness.ok({ kind: 'setChunkGoals', goals }), [0])
-  assert.is(goalOf(harness, handle), 5)
-  assert.is(goalOf(harness, open), 3)
+  assert.equal(harness.ok({ kind: 'setChunkGoals', goals }), [1])
+  assert.equal(
+    [handle, open, held].map((each) => goalOf(harness, each)),
+    [5, 2, 3],
+  )
+  assert.equal(harness.ok({ kind: 'setChunkGoals', goals: [{ handle: held, from: 3, to: 4 }] }), [1], 'more is safe')
+  assert.is(goalOf(harness, held), 4)
   const bad = harness.apply({ kind: 'setChunkGoals', goals: [{ handle, from: 5, to: 0 }] })
   assert.ok(!bad.ok && bad.code === 'INVALID_ARGUMENT')
   const many = Array.from({ length: 10_001 }, () => ({ handle, from: 5, to: 3 }))
@@ -113,6 +122,66 @@ test('what changes while the scan goes on is left alone: a reference that was no
   })
   for (const { to } of found) assert.ok(to >= 3)
   assert.equal(scan(harness), [{ handle, from: 5, to: 3 }], 'a later scan sees it settled')
+})
+
+test('an open chunk has the goal of its files too, and one that is held by its writer is left for later', () => {
+  const harness = new Harness()
+  const handle = harness.packing()
+  harness.put('/a', [extent(handle, 0, 10)])
+  harness.put('/b', [extent(handle, 10, 10)])
+  setGoal(harness, '/a', 5)
+  setGoal(harness, '/a', 2)
+  assert.equal(scan(harness), [{ handle, from: 5, to: 3 }])
+  const own = harness.open()
+  const publish = { path: '/own', overwrite: false }
+  const extents = [extent(own.handle, 0, 10)]
+  const commit = { kind: 'commitFile', inode: own.inode, extents, seals: [], close: false, mtimeMs: 0 } as const
+  harness.clientOk({ ...commit, publish })
+  harness.clientOk({ kind: 'copy', from: '/own', to: '/twin', recursive: false, overwrite: false })
+  setGoal(harness, '/own', 1)
+  setGoal(harness, '/twin', 1)
+  const files = new GoalScan(harness.state, new Set([own.handle]))
+  while (files.step(1000));
+  assert.equal(files.unsettled, [own.handle], 'bytes that are not named yet may want three')
+  assert.equal(files.found, [{ handle, from: 5, to: 3 }])
+})
+
+test('files that come to an open chunk while the scan goes on are met, when somebody has asked about it', () => {
+  const harness = new Harness()
+  const handle = harness.packing()
+  for (let at = 0; at < 10; at++) harness.put(`/f${at}`, [extent(handle, at, 1)])
+  setGoal(harness, '/f0', 5)
+  setGoal(harness, '/f0', 2)
+  let files = 10
+  const come = () => void harness.put(`/f${files}`, [extent(handle, files++, 1)])
+  assert.equal(scan(harness, 5, come), [], 'one comes between the last file and the chunks, always')
+  assert.equal(scan(harness, 5, come, new Set([handle])), [{ handle, from: 5, to: 3 }])
+})
+
+test('a file that wants more than its chunk has, or is about to get, is noted as it comes', () => {
+  const harness = new Harness()
+  const { state } = harness
+  const handle = harness.packing()
+  const put = (path: string, goal: number) => {
+    state.changes.clear()
+    const publish = { path, overwrite: false }
+    const extents = [extent(handle, 0, 10)]
+    harness.clientOk({ kind: 'putFile', publish, inode: { ...INODE, goal }, extents, mtimeMs: 0 })
+    return [...state.changes.goalUnsure]
+  }
+  assert.equal(put('/a', 3), [])
+  assert.equal(put('/b', 4), [handle], 'it has three')
+  setGoal(harness, '/b', 5)
+  setGoal(harness, '/b', 2)
+  assert.equal(put('/c', 4), [], 'it has five still')
+  harness.clientOk({ kind: 'remove', path: '/c', what: 'file', now: true })
+  harness.collect()
+  const files = new GoalScan(state, new Set([handle]))
+  state.changes.comingGoals = files.goals
+  while (files.step(1000));
+  assert.equal(files.found, [{ handle, from: 5, to: 3 }])
+  assert.equal(put('/d', 3), [], 'three is what it gets')
+  assert.equal(put('/e', 4), [handle], 'it is about to be lowered to three')
 })
 
 const SEEDS = simSeeds(30)

@@ -30,6 +30,8 @@ export interface EndedJob {
 export class Changes {
   /** Whether anything is collected. */
   isCollecting = true
+  /** Goals that chunks are about to get, as the goal keeper has seen their files: whoever names one and wants more is noted. */
+  comingGoals: ReadonlyMap<ChunkHandle, number> = new Map()
   readonly allocated: AllocatedChunk[] = []
   readonly sealed: SealedChunk[] = []
   readonly versionRaised: { readonly handle: ChunkHandle; readonly version: number }[] = []
@@ -39,7 +41,7 @@ export class Changes {
   readonly forgottenBytes: number[] = []
   /** Chunks that are wanted more often, or less. */
   readonly goalChanged: ChunkHandle[] = []
-  /** Chunks that kept their goal although a file that names them wants another: other files name them too. */
+  /** Chunks of which a file that names them wants another goal than they have, or are about to get. */
   readonly goalUnsure: ChunkHandle[] = []
   /** Tops of removed trees and files without a name that were dropped: their writers get FILE_REMOVED. */
   readonly removed: InodeId[] = []

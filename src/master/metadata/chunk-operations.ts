@@ -61,7 +61,9 @@ export function setChunkGoals(state: MetadataState, op: OperationOf<'setChunkGoa
   for (const { handle, from, to } of goals) {
     const row = chunks.row(handle)
     // Changed meanwhile: whoever asked for this saw another state, and looks again.
-    if (row < 0 || chunks.isOpen(row) || chunks.owners.has(handle) || chunks.goal(row) !== from) continue
+    if (row < 0 || chunks.goal(row) !== from) continue
+    // The file of who holds it may be about to name bytes of it.
+    if (chunks.owners.has(handle) && to < (from || state.goal)) continue
     chunks.setGoal(row, to)
     count++
     if (changes.isCollecting) changes.goalChanged.push(handle)

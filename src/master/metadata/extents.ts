@@ -214,10 +214,22 @@ export function applyEdit(
   const gone: Extent[] = []
   for (let i = 0; i < edit.removed; i++) gone.push(inodes.extent(row, edit.from + i))
   for (const extent of edit.added) addReference(state, extent)
+  if (state.changes.isCollecting) noteGoals(state, row, edit.added)
   const before = inodes.size(row)
   inodes.replaceExtents(row, edit.from, edit.removed, edit.added)
   state.fileBytes += inodes.size(row) - before
   for (const extent of gone) dropReference(state, extent.handle, extent.length, reason, clusterMs)
+}
+
+/** Notes chunks that a file names from now on and that have, or are about to get, a lower goal than it wants. */
+function noteGoals(state: MetadataState, row: number, added: readonly Extent[]): void {
+  const { inodes, profiles, chunks, changes } = state
+  const goal = profiles.get(inodes.profile(row)).goal || state.goal
+  for (const { handle } of added) {
+    if (handle === 0) continue
+    const present = chunks.goal(chunks.row(handle)) || state.goal
+    if (goal > present || goal > (changes.comingGoals.get(handle) ?? goal)) changes.goalUnsure.push(handle)
+  }
 }
 
 /** Drops up to `budget` extents from a file's end. @returns how many */
