@@ -1,6 +1,10 @@
-// The bytes of one page of the tree of entries (byte-tree.ts says what a page is).
+// The layout of a page of the tree of entries: offsets, and the bytes of one entry (byte-tree.ts says what a page is).
 
 export const PAGE = 4096
+/** No page. */
+export const NONE = 0xffffffff
+/** Bytes of the directory, which every key begins with. */
+export const DIRECTORY_BYTES = 6
 /** Byte offset of the first slot. */
 export const SLOTS = 20
 /** Fields of a page's header, as indexes of 16-bit words. */
