@@ -136,7 +136,7 @@ export class FsckTally {
     if (chunk.whole < chunk.goal) this.#faults.underReplicated++
     if (chunk.whole > 1) return
     if (chunk.goal > 1) this.#faults.lastCopy++
-    const holder = chunk.replicas.find(isWhole)
+    const holder = chunk.replicas.find((replica) => isWhole(chunk, replica))
     if (holder === undefined) return
     const facts = this.#exposure.get(holder.server) ?? { address: holder.address, chunks: 0, bytes: 0 }
     facts.chunks++
@@ -147,8 +147,11 @@ export class FsckTally {
 
 type Replica = FsckChunk['replicas'][number]
 
-function isWhole({ state, serverState }: Replica): boolean {
-  return (state === 'good' || state === 'open') && isAnswering(serverState)
+/** Whether the master has counted it: one that looks open counts in a sealed chunk only while its seal is under way. */
+function isWhole({ whole, isSealed, replicas }: FsckChunk, { state, serverState }: Replica): boolean {
+  if (!isAnswering(serverState)) return false
+  if (state !== 'open' || !isSealed) return state === 'good' || state === 'open'
+  return whole > replicas.filter((other) => other.state === 'good' && isAnswering(other.serverState)).length
 }
 
 function isAnswering(serverState: Replica['serverState']): boolean {
@@ -159,7 +162,7 @@ function isAnswering(serverState: Replica['serverState']): boolean {
 function verdictOf(chunk: FsckChunk, placeable: number): Pick<FsckProblem, 'kind' | 'why' | 'next'> {
   const { handle, goal, whole, replicas } = chunk
   const name = `chunk ${formatHandle(handle)}`
-  const others = replicas.filter((replica) => !isWhole(replica)).map(told)
+  const others = replicas.filter((replica) => !isWhole(chunk, replica)).map((replica) => told(chunk, replica))
   const away = replicas.filter(({ serverState }) => !isAnswering(serverState))
   const rest = others.length === 0 ? '' : `; ${others.join(', ')}`
   if (whole > 0) {
@@ -184,9 +187,10 @@ function verdictOf(chunk: FsckChunk, placeable: number): Pick<FsckProblem, 'kind
   return { kind: 'missing', why, next: `${source}, or restore the file from a copy` }
 }
 
-function told({ server, state, serverState }: Replica): string {
+function told({ isSealed }: FsckChunk, { server, state, serverState }: Replica): string {
   if (serverState === 'maintenance') return `${formatServer(server)} is in maintenance`
   if (!isAnswering(serverState)) return `${formatServer(server)} is ${serverState}`
+  if (state === 'open' && isSealed) return `the one of ${formatServer(server)} could not be sealed (is its disk full?)`
   return `the one of ${formatServer(server)} is ${state}`
 }
 

@@ -6,7 +6,8 @@
 import type { ChunkHandle } from '../base/ids.ts'
 import type { MasterContext } from './context.ts'
 import type { ChunkFacts } from './metadata/chunk-table.ts'
-import { intentNow, isReachable } from './plan/standing.ts'
+import { intentNow } from './plan/standing.ts'
+import { worthOf } from './redundancy.ts'
 
 const SLICE_CHUNKS = 5000
 /** A count this young is good enough for another asker. */
@@ -92,10 +93,10 @@ export class CensusTaker {
     let isCorrupt = false
     for (const replica of locations.of(chunk.handle)) {
       const server = servers.serverOfDirectory(replica.directory)
-      const liveness = server && servers.liveness(server, nowMs)
-      if (!server || !liveness || !isReachable(liveness)) continue
-      if (replica.state === 'corrupt') isCorrupt = true
-      if (replica.state !== 'good' && replica.state !== chunk.state) continue
+      if (!server) continue
+      const worth = worthOf(this.#context, chunk, replica.state, servers.liveness(server, nowMs), nowMs)
+      if (worth === 'corrupt') isCorrupt = true
+      if (worth !== 'whole') continue
       usable++
       if (intentNow(state.server(server.id), proposer.clusterMs) === 'drain') leaving++
     }

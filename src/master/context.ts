@@ -11,6 +11,7 @@ import type { MessageName, ReplyOf, RequestOf } from '../wire/messages.ts'
 import type { Attention } from './cluster/attention.ts'
 import type { Locations } from './cluster/locations.ts'
 import type { Servers } from './cluster/servers.ts'
+import type { Settling } from './cluster/settling.ts'
 import type { FileTails } from './file-tails.ts'
 import type { MetadataState } from './metadata/state.ts'
 import type { Operation, Outcome, Reply } from './operations.ts'
@@ -29,6 +30,7 @@ export interface MasterContext {
   readonly servers: Servers
   readonly locations: Locations
   readonly attention: Attention
+  readonly settling: Settling
   readonly proposer: Proposer
   readonly sealer: Sealer
   readonly packing: PackingChunks

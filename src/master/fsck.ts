@@ -15,7 +15,8 @@ import type { MasterContext } from './context.ts'
 import { factsOf, inodeAt } from './lookup.ts'
 import type { InodeFacts } from './metadata/state.ts'
 import { placeableCount } from './place.ts'
-import { intentNow, isReachable } from './plan/standing.ts'
+import { intentNow } from './plan/standing.ts'
+import { type ReplicaWorth, worthOf } from './redundancy.ts'
 
 /** Entries and extents looked at in a page: a few milliseconds. */
 const STEPS_MAX = 768
@@ -190,9 +191,9 @@ function judge(
   let corrupt = 0
   for (const replica of replicasOf(context, handle)) {
     replicas.push(replica.told)
-    if (!replica.isReachable || replica.told.server === without) continue
-    if (replica.told.state === 'corrupt') corrupt++
-    if (replica.told.state !== 'good' && replica.told.state !== 'open') continue
+    if (replica.told.server === without) continue
+    if (replica.worth === 'corrupt') corrupt++
+    if (replica.worth !== 'whole') continue
     whole++
     hosts.add(hostOf(replica.told.address))
   }
@@ -211,10 +212,12 @@ function judge(
 }
 
 function* replicasOf(
-  { locations, servers, state, clock, proposer }: MasterContext,
+  context: MasterContext,
   handle: ChunkHandle,
-): Generator<{ readonly told: CheckedReplica; readonly isReachable: boolean }> {
+): Generator<{ readonly told: CheckedReplica; readonly worth: ReplicaWorth }> {
+  const { locations, servers, state, clock, proposer } = context
   const nowMs = clock.nowMs()
+  const chunk = { handle, state: state.chunk(handle)?.state ?? 'sealed' }
   for (const { directory, state: replicaState } of locations.of(handle)) {
     const server = servers.serverOfDirectory(directory)
     if (!server) continue
@@ -227,6 +230,6 @@ function* replicasOf(
       serverState: liveness === 'live' && isDraining ? 'draining' : liveness,
       disk: server.directories.find((facts) => facts.directory === directory)?.path ?? '',
     }
-    yield { told, isReachable: isReachable(liveness) }
+    yield { told, worth: worthOf(context, chunk, replicaState, liveness, nowMs) }
   }
 }

@@ -18,6 +18,7 @@ import { CensusTaker } from './census.ts'
 import { Attention } from './cluster/attention.ts'
 import { Locations } from './cluster/locations.ts'
 import { Servers } from './cluster/servers.ts'
+import { Settling } from './cluster/settling.ts'
 import { Compactor } from './compactor.ts'
 import { change, type Handler, type MasterContext, replyNumber } from './context.ts'
 import { FileTails } from './file-tails.ts'
@@ -137,6 +138,7 @@ export class Master {
       servers,
       locations: new Locations(),
       attention: new Attention(),
+      settling: new Settling(),
       proposer: this.proposer,
       sealer,
       packing,
@@ -236,6 +238,7 @@ export class Master {
     }
     for (const { handle, version, length, digest, indexDigest, members } of sealed) {
       openedMs.delete(handle)
+      this.context.settling.begin(handle, clock.nowMs())
       this.context.tails.forget(handle)
       const request = { handle, version, length, digest, indexDigest, history: historyOf(this.context) }
       for (const { server } of members) {
@@ -247,7 +250,6 @@ export class Master {
         )
       }
     }
-    for (const { handle } of sealed) this.repairer.sealed(handle)
     for (const [at, handle] of forgotten.entries()) this.#replicas.forgotten(handle, changes.forgottenBytes[at] ?? 0)
     for (const handle of goalChanged) {
       this.context.attention.add(handle)

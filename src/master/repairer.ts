@@ -38,8 +38,7 @@ const SWEEP_REST_MS = 2 * SECOND_MS
 const WANTS_MAX = 1_000_000
 /** Chunks of one class that a tick considers for copies. */
 const CONSIDERED_MAX = 256
-/** The members of a chunk that was just sealed have so long to say that they are. */
-const SEAL_SETTLES_MS = 2 * SECOND_MS
+
 interface Judged {
   readonly chunk: ChunkFacts
   readonly replicas: readonly ReplicaView[]
@@ -56,7 +55,6 @@ export class Repairer {
   /** Chunks that lack replicas, by how many whole ones are left: 0, 1, 2, more. */
   readonly #wants: readonly Set<ChunkHandle>[] = [new Set(), new Set(), new Set(), new Set()]
   readonly #copies: Copies
-  readonly #sealed = new Map<ChunkHandle, number>()
   readonly #presence = new Map<ServerId, Presence>()
   #sweepAfter: ChunkHandle | 0 = 0
   /** When the next sweep begins. */
@@ -99,11 +97,6 @@ export class Repairer {
     this.#copies.stop()
   }
 
-  /** A chunk was sealed: its members are about to say so. */
-  sealed(handle: ChunkHandle): void {
-    this.#sealed.set(handle, this.#context.clock.nowMs())
-  }
-
   /** The operator changed what copies may take. */
   limitsChanged(): void {
     const { repairBytesPerSecond, balanceBytesPerSecond } = this.#context.limits
@@ -144,11 +137,7 @@ export class Repairer {
     if (!this.#mayAct()) return
     const nowMs = this.#context.clock.nowMs()
     this.#watchServers(nowMs)
-    for (const [handle, sealedMs] of this.#sealed) {
-      if (nowMs - sealedMs < SEAL_SETTLES_MS) break // in the order of their sealing
-      this.#sealed.delete(handle)
-      this.#attention.add(handle)
-    }
+    for (const handle of this.#context.settling.takeOver(nowMs)) this.#attention.add(handle)
     for (const handle of this.#attention.take(LOOKS_PER_TICK)) this.#look(handle, nowMs)
     const seen = this.#sweep(nowMs)
     this.#trims.tick(nowMs, () => this.#copies.servers())
@@ -275,17 +264,17 @@ export class Repairer {
 
   /** Undefined: nothing is wanted of this chunk, or not by this way (open chunks are sealed first). */
   #judge(handle: ChunkHandle): Judged | undefined {
-    const { state, clock } = this.#context
+    const { state, clock, settling } = this.#context
     const chunk = state.chunk(handle)
     if (chunk?.state !== 'sealed') return undefined
     // Named by a file, or about to be: its writer holds it. What nothing names is garbage on its way out.
     if (chunk.references === 0 && chunk.owner === 0) return undefined
     const nowMs = clock.nowMs()
     const replicas = this.#replicasOf(handle, nowMs)
-    if (this.#sealed.has(handle)) {
+    if (settling.has(handle, nowMs)) {
       // Whoever can hear of the seal is about to say that it has carried it out. For who is gone nobody waits.
       if (replicas.some(({ state, presence }) => state === 'open' && presence !== 'lost')) return undefined
-      this.#sealed.delete(handle)
+      settling.end(handle)
     }
     return { chunk, replicas, verdict: judgeChunk(chunk.goal || state.goal, replicas) }
   }

@@ -82,8 +82,11 @@ export class Replicas {
       if (verdict === 'keep') this.#wantsReport.add(server.id)
       return
     }
-    if (chunk.state === 'sealed' && (facts.state === 'open' || facts.state === 'fenced'))
+    if (chunk.state === 'sealed' && (facts.state === 'open' || facts.state === 'fenced')) {
       this.orderSeal(server.id, chunk)
+      const isNews = !locations.of(handle).some((known) => known.directory === directory)
+      if (isNews) this.#context.settling.begin(handle, this.#context.clock.nowMs())
+    }
     locations.set(handle, directory, replicaState(facts, chunk), conditionOf(facts.state))
   }
 

@@ -39,6 +39,23 @@ function check(over: Partial<FsckChunk>, placeable = 5) {
 
 const dead = { serverState: 'dead' } as const
 
+test('a replica that looks open in a sealed chunk is whole only if the master counted it', () => {
+  const replicas = [replica(1), replica(2, { state: 'open' })]
+  const failed = check({ whole: 1, goal: 2, replicas })
+  assert.match(failed.problems[0]!.why, /1 of 2 .*the one of cs-2 could not be sealed/)
+  assert.equal(
+    failed.exposure.map(({ server }) => server),
+    [1],
+  )
+  const sealing = check({ whole: 2, goal: 3, replicas })
+  assert.not.match(sealing.problems[0]!.why, /cs-2/)
+  const alone = check({ whole: 1, goal: 2, replicas: [replica(2, { state: 'open' })] })
+  assert.equal(
+    alone.exposure.map(({ server }) => server),
+    [2],
+  )
+})
+
 test('status, counts and kind of problem follow from whole replicas, goal and what is uncertain', () => {
   const cases = [
     [{}, 'HEALTHY', undefined],

@@ -24,6 +24,36 @@ async function withCluster(
   })
 }
 
+test('an ordinary seal alarms nobody: neither fsck nor report, at no moment of it', () =>
+  withCluster(11, 3, async (cluster, client, world) => {
+    // One member hears of each seal late.
+    const slow = cluster.chunkservers[1]!.machine.name
+    world.network.setLink(cluster.master.machine.name, slow, { latencyMsMin: 700, latencyMsMax: 700 })
+    await world.sleep(3000)
+    let isOver = false
+    let unsealed = 0
+    const writing = (async () => {
+      for (let at = 0; at < 5; at++) {
+        await client.writeFile(`/f${at}`, world.random.bytes(600_000))
+        await world.sleep(2500)
+      }
+      isOver = true
+    })()
+    while (!isOver) {
+      await world.sleep(30)
+      const { repair } = (await client.report()) as { repair: { underReplicated: number; missing: number } }
+      const { status } = await client.fsck('/')
+      assert.equal([repair.underReplicated, repair.missing, status], [0, 0, 'HEALTHY'])
+      if (!(await client.exists('/f0'))) continue
+      const { chunks } = (await client.info('/f0')) as { chunks: { state: string; replicas: { state: string }[] }[] }
+      if (chunks.some((chunk) => chunk.state === 'sealed' && chunk.replicas.some(({ state }) => state === 'open'))) {
+        unsealed++
+      }
+    }
+    await writing
+    assert.ok(unsealed > 5, `${unsealed} looks while a seal was under way`)
+  }))
+
 test('a healthy tree is HEALTHY, and every file, directory, byte and chunk is counted once', () =>
   withCluster(1, 3, async (_cluster, client, world) => {
     let bytes = 0

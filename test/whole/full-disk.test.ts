@@ -254,4 +254,45 @@ test('a replica that could not be sealed for want of room is sealed when there i
   })
 })
 
+test('replicas that a full disk could not seal count for nobody: fsck and report say the same, and why', async () => {
+  const world = new SimWorld(92)
+  await world.run(async () => {
+    const at = await small(world, 2, 64 * MiB)
+    const { client, cluster } = at
+    const said = async () => {
+      const { repair } = (await client.report()) as { repair: { underReplicated: number; lastCopy: number } }
+      const checked = await client.fsck('/')
+      assert.equal([repair.underReplicated, repair.lastCopy], [checked.underReplicated, checked.lastCopy])
+      return checked
+    }
+    const writers = ['/a', '/b', '/c'].map((path) => client.createWriter(path, { goal: 2 }))
+    for (const writer of writers) {
+      await writer.write(world.random.bytes(100_000))
+      await writer.flush()
+    }
+    await world.sleep(1500)
+    assert.is((await said()).status, 'HEALTHY')
+    const { disk } = cluster.chunkservers[1]!.machine
+    disk.options.capacityBytes = disk.usedBytes()
+    for (const writer of writers) await writer.close()
+    await world.sleep(3000)
+    const full = await said()
+    assert.equal([full.status, full.underReplicated, full.lastCopy], ['DEGRADED', 3, 3])
+    assert.match(full.problems[0]!.why, /1 of 2 replicas .*the one of cs-\d could not be sealed \(is its disk full\?\)/)
+    assert.equal(
+      full.exposure.map(({ chunks }) => chunks),
+      [3],
+    )
+    // Also for a master that hears of these replicas for the first time.
+    cluster.master.crash(true)
+    await cluster.master.restart()
+    await world.sleep(10_000)
+    assert.is((await said()).underReplicated, 3)
+    disk.options.capacityBytes = 64 * MiB
+    await world.sleep(30_000)
+    assert.is((await said()).status, 'HEALTHY')
+    client.close()
+  })
+})
+
 test.run()

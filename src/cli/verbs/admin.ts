@@ -84,7 +84,7 @@ async function explain(context: DfsContext, id: string, server: ServerId): Promi
           chunks.add(handle)
           const places = page.placeable
           const reason =
-            chunk.whole === 0 && (own.state === 'good' || own.state === 'open')
+            chunk.whole === 0 && (own.state === 'good' || (own.state === 'open' && !chunk.isSealed))
               ? 'the last whole replica is there'
               : `${chunk.whole} of ${chunk.goal} replicas are elsewhere`
           const hindrance =
