@@ -36,16 +36,17 @@ export class LinkedList<T extends Linked<T>> {
     this.#last = item
   }
 
-  /** Takes it out. Harmless when it is in no list; it must not be in another one. */
-  delete(item: T): void {
+  /** Takes it out. It must not be in another list. @returns whether it was in this one */
+  delete(item: T): boolean {
     const { before, after } = item
-    if (before === undefined && this.#first !== item) return
+    if (before === undefined && this.#first !== item) return false
     if (before === undefined) this.#first = after
     else before.after = after
     if (after === undefined) this.#last = before
     else after.before = before
     item.before = undefined
     item.after = undefined
+    return true
   }
 
   /** All, in order; the one that was given may be deleted meanwhile. */

@@ -12,6 +12,7 @@
 // Bounds are those of who adds: a caller holds its place until it is settled.
 
 import { DfsError, isDfsError } from '../base/errors.ts'
+import { type Linked, LinkedList } from '../base/linked-list.ts'
 import type { Clock, Timer } from '../io/clock.ts'
 import type { Aborts, Endable } from './aborts.ts'
 import { endOfPatience } from './masters.ts'
@@ -55,7 +56,7 @@ export class Groups<T, R> {
   readonly #queue: Place<T, R>[] = []
   #queuedSize = 0
   /** Queued or under way. */
-  readonly #members = new Set<Place<T, R>>()
+  readonly #members = new LinkedList<Membership<T, R>>()
   #underWay = 0
   #isPlanned = false
   #timer: Timer | undefined
@@ -82,7 +83,7 @@ export class Groups<T, R> {
         this.#leave(place)
       })
       aborts.add(signal, place)
-      this.#members.add(place)
+      this.#members.add(place.membership)
       this.#queue.push(place)
       this.#queuedSize += size
       if (endsMs < this.#timerMs) this.#lookAt(endsMs)
@@ -137,12 +138,12 @@ export class Groups<T, R> {
 
   /** A member is settled. */
   #leave(place: Place<T, R>): void {
-    this.#members.delete(place)
+    this.#members.delete(place.membership)
     if (place.isQueued) {
       this.#queue.splice(this.#queue.indexOf(place), 1)
       this.#queuedSize -= place.size
     }
-    if (this.#members.size > 0) return
+    if (!this.#members.isEmpty) return
     this.#timer?.cancel()
     this.#timerMs = Number.POSITIVE_INFINITY
   }
@@ -158,7 +159,7 @@ export class Groups<T, R> {
     const nowMs = this.#rules.clock.nowMs()
     this.#timerMs = Number.POSITIVE_INFINITY
     let nextMs = Number.POSITIVE_INFINITY
-    for (const place of [...this.#members]) {
+    for (const { place } of [...this.#members]) {
       if (place.endsMs > nowMs) nextMs = Math.min(nextMs, place.endsMs)
       else place.giveUp(new DfsError('TIMEOUT', 'no answer in time', {}, place.last))
     }
@@ -187,9 +188,15 @@ export async function addPatiently<T, R>(groups: Groups<T, R>, item: T, size: nu
   }
 }
 
+/** A place in the list of all members; the neighbours of the place itself are those in its signal's list. */
+interface Membership<T, R> extends Linked<Membership<T, R>> {
+  readonly place: Place<T, R>
+}
+
 class Place<T, R> implements Member<T, R>, Endable {
   before: Endable | undefined
   after: Endable | undefined
+  readonly membership: Membership<T, R> = { place: this, before: undefined, after: undefined }
   readonly item: T
   readonly size: number
   readonly endsMs: number

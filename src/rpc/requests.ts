@@ -2,6 +2,7 @@
 
 import { assert } from '../base/assert.ts'
 import type { DfsError } from '../base/errors.ts'
+import type { Linked } from '../base/linked-list.ts'
 import { type Body, encodeBody } from '../wire/body.ts'
 import { errorToBody } from '../wire/error-body.ts'
 import { FrameType } from '../wire/header.ts'
@@ -54,11 +55,13 @@ export interface IncomingRequest {
 export interface RequestHost {
   readonly connection: Connection
   readonly outbox: Outbox
-  /** It was answered: takes it out of the table. */
+  /** It was answered: it is no longer kept. */
   finished(request: ActiveRequest): void
 }
 
-export class ActiveRequest implements IncomingRequest {
+export class ActiveRequest implements IncomingRequest, Linked<ActiveRequest> {
+  before: ActiveRequest | undefined
+  after: ActiveRequest | undefined
   readonly message: number
   readonly id: number
   readonly body: unknown[]

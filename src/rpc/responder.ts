@@ -1,7 +1,7 @@
-// The answering half of a connection: the other side's requests find their handlers and stay in a table until they are
-// answered.
+// The answering half of a connection: the other side's requests find their handlers and are kept until they are answered.
 
 import { DfsError, isDfsError } from '../base/errors.ts'
+import { LinkedList } from '../base/linked-list.ts'
 import { decodeBody, encodeBody } from '../wire/body.ts'
 import { errorToBody } from '../wire/error-body.ts'
 import { badFrame, type FrameHeader, FrameType } from '../wire/header.ts'
@@ -24,7 +24,11 @@ export interface ResponderHost {
 export class Responder {
   readonly #host: ResponderHost
   readonly #requestHost: RequestHost
-  readonly #requests = new Map<number, ActiveRequest>()
+  /** In the order they came. */
+  readonly #requests = new LinkedList<ActiveRequest>()
+  #count = 0
+  /** No request being handled has a higher id. A caller's ids grow: one that is higher need not be looked for. */
+  #idMax = 0
   #bodyBytes = 0
 
   constructor(host: ResponderHost) {
@@ -34,7 +38,9 @@ export class Responder {
       connection,
       outbox,
       finished: (request) => {
-        this.#requests.delete(request.id)
+        this.#requests.delete(request)
+        this.#count--
+        if (this.#count === 0) this.#idMax = 0
         this.#bodyBytes -= request.bodyBytes
         host.changed()
       },
@@ -43,7 +49,7 @@ export class Responder {
 
   /** Requests that are being handled. */
   get count(): number {
-    return this.#requests.size
+    return this.#count
   }
 
   /** Bytes of their bodies, as they came. */
@@ -54,7 +60,7 @@ export class Responder {
   /** A request came. @returns its data, already attached or waiting for its sink. Throws BAD_FRAME for an id in use. */
   onRequest(header: Readonly<FrameHeader>, bytes: Buffer): ArrivingData | undefined {
     const { id, message, dataBytes, dataCrc } = header
-    if (this.#requests.has(id)) throw badFrame(`request id ${id} is in use`)
+    if (this.#find(id) !== undefined) throw badFrame(`request id ${id} is in use`)
     const data = dataBytes > 0 ? new ArrivingData(dataBytes, dataCrc, this.#host.dataHost) : undefined
     const handler = this.#host.handlers?.get(message)
     let request: ActiveRequest
@@ -70,7 +76,9 @@ export class Responder {
       this.#host.changed()
       return data
     }
-    this.#requests.set(id, request)
+    this.#requests.add(request)
+    this.#count++
+    if (id > this.#idMax) this.#idMax = id
     this.#bodyBytes += request.bodyBytes
     this.#host.changed()
     try {
@@ -83,12 +91,20 @@ export class Responder {
   }
 
   onCancel(id: number): void {
-    this.#requests.get(id)?.cancel(new DfsError('ABORTED', 'the caller gave up'))
+    this.#find(id)?.cancel(new DfsError('ABORTED', 'the caller gave up'))
   }
 
   /** The connection is gone. */
   fail(error: DfsError): void {
-    for (const request of [...this.#requests.values()]) request.cancel(error)
+    for (const request of [...this.#requests]) request.cancel(error)
+  }
+
+  /** The request with this id that is being handled; there are `requestsMax` to look through at most. */
+  #find(id: number): ActiveRequest | undefined {
+    if (id > this.#idMax) return undefined
+    let request = this.#requests.first
+    while (request !== undefined && request.id !== id) request = request.after
+    return request
   }
 
   #onHandlerThrew(request: ActiveRequest, error: unknown): void {

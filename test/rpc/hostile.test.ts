@@ -202,6 +202,14 @@ refused('a request id that is in use is BAD_FRAME', 'BAD_FRAME', (peer) => {
   peer.request(5, 9, [])
   peer.request(5, 9, [])
 })
+refused('an id between others is in use until it is answered', 'BAD_FRAME', async (peer, { world }) => {
+  peer.request(1, 9, [])
+  for (const id of [7, 3, 5]) peer.request(5, id, [])
+  for (const id of [9, 4, 4]) peer.request(1, id, [])
+  await world.until('what is not in use is answered', () => peer.replies().length === 4, 1000)
+  assert.not(peer.isEnded)
+  peer.request(5, 3, [])
+})
 refused('a reply that nobody asked for is BAD_FRAME', 'BAD_FRAME', (peer) => {
   peer.send(frame({ type: FrameType.reply, id: 1, body: encodeBody([]) }))
 })

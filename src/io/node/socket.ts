@@ -11,6 +11,7 @@
 import * as net from 'node:net'
 import { assert } from '../../base/assert.ts'
 import { DfsError } from '../../base/errors.ts'
+import { type Linked, LinkedList } from '../../base/linked-list.ts'
 import { KiB, MiB } from '../../base/units.ts'
 import { type Address, formatAddress, type ReceivedBytes, type Socket, type SocketHandler } from '../network.ts'
 import { ReceiveBuffer } from './receive-buffer.ts'
@@ -27,7 +28,7 @@ export const SOCKET_OPTIONS = {
   keepAliveInitialDelay: 30_000,
 } as const
 
-interface Batch {
+interface Batch extends Linked<Batch> {
   readonly onWritten: readonly ((error?: Error) => void)[]
   readonly bytes: number
 }
@@ -48,7 +49,7 @@ export class NodeSocket implements Socket {
   #isFlushPlanned = false
   #queuedBytes = 0
   #wantsDrain = false
-  readonly #batches = new Set<Batch>()
+  readonly #batches = new LinkedList<Batch>()
 
   private constructor(remote: Address) {
     this.remote = remote
@@ -176,7 +177,7 @@ export class NodeSocket implements Socket {
   #flush(): void {
     this.#isFlushPlanned = false
     const slices = this.#slices
-    const batch: Batch = { onWritten: this.#callbacks, bytes: this.#turnBytes }
+    const batch: Batch = { onWritten: this.#callbacks, bytes: this.#turnBytes, before: undefined, after: undefined }
     this.#slices = []
     this.#callbacks = []
     this.#turnBytes = 0
