@@ -4,6 +4,7 @@
 // to another replica or comes again. Nothing waits here while it holds a buffer.
 
 import { DfsError } from '../base/errors.ts'
+import { FreeBuffers } from '../base/free-buffers.ts'
 import { BLOCK_BYTES, PIECE_BYTES, PIECE_BYTES_MAX } from '../base/limits.ts'
 import { KiB, MiB } from '../base/units.ts'
 
@@ -12,7 +13,7 @@ const SIZES = [BLOCK_BYTES, 64 * KiB, PIECE_BYTES, PIECE_BYTES_MAX]
 const FREE_BYTES_MAX = 16 * MiB
 
 export class BufferPool {
-  readonly #free: Buffer[][] = SIZES.map(() => [])
+  readonly #free = SIZES.map((size) => new FreeBuffers(size, FREE_BYTES_MAX / size))
   readonly #bytesMax: number
   #usedBytes = 0
 
@@ -37,12 +38,11 @@ export class BufferPool {
       throw new DfsError('BUSY', `${this.#usedBytes} bytes of reads are under way, at most ${this.#bytesMax} may be`)
     }
     this.#usedBytes += size
-    return this.#free[index]!.pop() ?? Buffer.allocUnsafeSlow(size)
+    return this.#free[index]!.take()
   }
 
   give(buffer: Buffer): void {
     this.#usedBytes -= buffer.length
-    const free = this.#free[SIZES.indexOf(buffer.length)]!
-    if (free.length * buffer.length < FREE_BYTES_MAX) free.push(buffer)
+    this.#free[SIZES.indexOf(buffer.length)]!.give(buffer)
   }
 }

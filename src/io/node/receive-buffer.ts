@@ -6,34 +6,25 @@
 // buffer of the pool. A buffer goes back to the pool when its connection has left it and every kept run was released.
 
 import { assert } from '../../base/assert.ts'
+import { FreeBuffers } from '../../base/free-buffers.ts'
 import { KiB, MiB } from '../../base/units.ts'
 import type { ReceivedBytes } from '../network.ts'
 
 const BUFFER_BYTES_MIN = 64 * KiB
 const BUFFER_BYTES_MAX = 1 * MiB
-/** Free buffers that the process keeps; more are left to the garbage collector. */
-const POOL_BYTES_MAX = 64 * MiB
+/** A connection's buffer has one of these. */
+const SIZES = [BUFFER_BYTES_MIN, 4 * BUFFER_BYTES_MIN, BUFFER_BYTES_MAX]
+/** Free buffers of each size that the process keeps; more are left to the garbage collector. */
+const FREE_BYTES_MAX = 20 * MiB
 /** A read that would get less room than this goes into another buffer. */
 const ROOM_BYTES_MIN = 64 * KiB
 /** So many reads in a row that fill less than a smaller buffer give the large one back. */
 const SMALL_READS_MAX = 64
 
-const freeBySize = new Map<number, Buffer[]>()
-let freeBytes = 0
+const pools = SIZES.map((size) => new FreeBuffers(size, FREE_BYTES_MAX / size))
 
-function takeBuffer(bytes: number): Buffer {
-  const buffer = freeBySize.get(bytes)?.pop()
-  if (buffer === undefined) return Buffer.allocUnsafeSlow(bytes)
-  freeBytes -= bytes
-  return buffer
-}
-
-function giveBuffer(buffer: Buffer): void {
-  if (freeBytes + buffer.length > POOL_BYTES_MAX) return
-  freeBytes += buffer.length
-  const free = freeBySize.get(buffer.length)
-  if (free === undefined) freeBySize.set(buffer.length, [buffer])
-  else free.push(buffer)
+function poolOf(bytes: number): FreeBuffers {
+  return pools[SIZES.indexOf(bytes)]!
 }
 
 /** One buffer and the number of those who hold it: its connection, and every run kept. */
@@ -42,12 +33,12 @@ class Slab {
   holders = 1
 
   constructor(bytes: number) {
-    this.buffer = takeBuffer(bytes)
+    this.buffer = poolOf(bytes).take()
   }
 
   release(): void {
     assert(this.holders > 0, 'a receive buffer was released too often')
-    if (--this.holders === 0) giveBuffer(this.buffer)
+    if (--this.holders === 0) poolOf(this.buffer.length).give(this.buffer)
   }
 }
 
@@ -108,7 +99,7 @@ export class ReceiveBuffer {
     } finally {
       slab.holders--
       if (this.#slab === slab) this.#moveOn(slab, run.isKept ? end : this.#used)
-      else if (slab.holders === 0) giveBuffer(slab.buffer)
+      else if (slab.holders === 0) poolOf(slab.buffer.length).give(slab.buffer)
     }
   }
 
@@ -140,5 +131,5 @@ export class ReceiveBuffer {
 
 /** Bytes of free buffers kept for reuse. */
 export function pooledBytes(): number {
-  return freeBytes
+  return pools.reduce((sum, pool) => sum + pool.count * pool.size, 0)
 }
