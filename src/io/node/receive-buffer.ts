@@ -12,13 +12,14 @@ import type { ReceivedBytes } from '../network.ts'
 
 const BUFFER_BYTES_MIN = 64 * KiB
 const BUFFER_BYTES_MAX = 1 * MiB
+const SIZE_STEP = 4
 /** A connection's buffer has one of these. */
-const SIZES = [BUFFER_BYTES_MIN, 4 * BUFFER_BYTES_MIN, BUFFER_BYTES_MAX]
+const SIZES = [BUFFER_BYTES_MIN, SIZE_STEP * BUFFER_BYTES_MIN, BUFFER_BYTES_MAX]
 /** Free buffers of each size that the process keeps; more are left to the garbage collector. */
 const FREE_BYTES_MAX = 20 * MiB
 /** A read that would get less room than this goes into another buffer. */
 const ROOM_BYTES_MIN = 64 * KiB
-/** So many reads in a row that fill less than a smaller buffer give the large one back. */
+/** After so many reads in a row that would have fitted into the next smaller size, that one is enough. */
 const SMALL_READS_MAX = 64
 
 const pools = SIZES.map((size) => new FreeBuffers(size, FREE_BYTES_MAX / size))
@@ -119,10 +120,12 @@ export class ReceiveBuffer {
 
   #chooseSize(count: number, isFull: boolean): void {
     if (isFull && this.#sizeBytes < BUFFER_BYTES_MAX) {
-      this.#sizeBytes *= 4
+      this.#sizeBytes *= SIZE_STEP
       this.#smallReads = 0
-    } else if (this.#sizeBytes > BUFFER_BYTES_MIN && count < BUFFER_BYTES_MIN / 4) {
-      if (++this.#smallReads >= SMALL_READS_MAX) this.#sizeBytes = BUFFER_BYTES_MIN
+    } else if (this.#sizeBytes > BUFFER_BYTES_MIN && count < this.#sizeBytes / SIZE_STEP) {
+      if (++this.#smallReads < SMALL_READS_MAX) return
+      this.#sizeBytes /= SIZE_STEP
+      this.#smallReads = 0
     } else {
       this.#smallReads = 0
     }
