@@ -321,7 +321,7 @@ export const ErrorCode = {
     number: 87,
     retriable: false,
     means: 'a live server has the same identity',
-    next: 'stop the copy',
+    next: 'stop the copy; a new server begins with an empty data directory',
   },
   INTERNAL: {
     number: 99,

@@ -183,6 +183,26 @@ test('two daemons on one data directory: the second is refused with the reason, 
   await cluster.stop()
 })
 
+test('a copy of a data directory beside its live twin is refused at the start, and the twin serves on', async () => {
+  const cluster = await Cluster.start({ chunkservers: 1 })
+  fs.outputFileSync(path.join(cluster.directory, 'thesis.txt'), 'years of work')
+  await cluster.dfs('put', path.join(cluster.directory, 'thesis.txt'), '/thesis.txt')
+  const copied = path.join(cluster.directory, 'copied')
+  fs.copySync(cluster.chunkData(0), copied)
+  const at = ['--listen', '127.0.0.1:0', '--http', '127.0.0.1:0']
+  const copy = new Daemon(['chunk', '--data', copied, '--master', cluster.address, ...at])
+  const refused = await copy.event('refused')
+  assert.is(await copy.ended, 1)
+  assert.is(refused.code, 'DUPLICATE_IDENTITY', JSON.stringify(refused))
+  assert.match(copy.text.join('\n'), /shows the identity of cs-1, which is live at .*stop the copy/s)
+  assert.is(await cluster.dfs('cat', '/thesis.txt'), 'years of work')
+  // The same server, killed and started at once, is not its own twin.
+  await cluster.chunkservers[0]!.kill()
+  await cluster.startChunkserver(0)
+  assert.is(await cluster.dfs('cat', '/thesis.txt'), 'years of work')
+  await cluster.stop()
+})
+
 test('a directory of another cluster, or of something else, is refused and left as it is', async () => {
   const one = await Cluster.start({ chunkservers: 1 })
   const other = await Cluster.start({ chunkservers: 1 })

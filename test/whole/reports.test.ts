@@ -177,6 +177,20 @@ test('where the network delays everybody heartbeats get rarer, and nobody is tak
     assert.equal(dead, [])
   }))
 
+test('a server that lost power and is back at once is taken in, while its old connection looks alive still', () =>
+  atRest(8, async (cluster, client, world) => {
+    for (const server of cluster.chunkservers) {
+      server.crash(true)
+      const restarted = world.nowMs
+      await server.restart()
+      await world.until('it has joined', () => server.node!.status().isJoined, 10_000)
+      assert.ok(world.nowMs - restarted < 5000)
+      assert.not.ok(server.machine.log.lines.some((line) => line.includes('DUPLICATE_IDENTITY')))
+    }
+    await world.sleep(5000)
+    assert.is((await client.fsck('/')).status, 'HEALTHY')
+  }))
+
 test('a server that speaks of the disks of others, or comes with one of them, is refused, and nobody loses by it', () =>
   atRest(7, async (cluster, client, world) => {
     const { io } = world.machine('rogue')

@@ -131,8 +131,16 @@ async function whenever(clock: Clock, condition: () => boolean, signal: AbortSig
   while (!condition()) await clock.sleep(joinLookMs, signal)
 }
 
-/** Faults that another try never mends: a server that has not been taken in yet is refused for them. */
-const final: ReadonlySet<string> = new Set<ErrorCode>(['WRONG_CLUSTER', 'WRONG_ROLE', 'UNSUPPORTED_VERSION'])
+/**
+ * Faults that another try never mends: a server that has not been taken in yet is refused for them. The master says
+ * DUPLICATE_IDENTITY only when it has heard the twin while this server waited to join: no server that was quickly restarted.
+ */
+const final: ReadonlySet<string> = new Set<ErrorCode>([
+  'WRONG_CLUSTER',
+  'WRONG_ROLE',
+  'UNSUPPORTED_VERSION',
+  'DUPLICATE_IDENTITY',
+])
 
 /**
  * Listens to what the chunkserver says of its masters until one has taken it in: one that is of another cluster is a

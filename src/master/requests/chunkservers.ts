@@ -13,8 +13,7 @@ import type { Replicas } from '../replicas.ts'
 export function chunkserverHandlers(replicas: Replicas, repairer: Repairer) {
   return {
     join: async (context, request, asker) => {
-      await refuseDuplicate(context, request)
-      refuseOthersDisks(context, request)
+      await refuseTwins(context, request)
       // Before anything is logged for this join: a record more must not make a shorter log look long enough.
       const logIndex = context.state.lastIndex
       const id = await register(context, request)
@@ -88,37 +87,37 @@ function serverOf(context: MasterContext, asker: Asker): ServerView {
 }
 
 /**
- * A second live server with the same identity is a copied disk and always refused. The same server that comes back
- * while its old connection still looks alive is let in when that stays silent for longer than its heartbeats allow.
+ * A second live server with the same identity, or with a directory of another, is a copied disk and always refused. A server
+ * that comes back while its old connection still looks alive is let in when that stays silent for longer than its
+ * heartbeats allow: who is refused has a twin that was heard while it waited here.
  */
-async function refuseDuplicate(context: MasterContext, request: RequestOf<'join'>): Promise<void> {
+async function refuseTwins(context: MasterContext, request: RequestOf<'join'>): Promise<void> {
   const { servers, clock } = context
-  const existing = servers.all().find((server) => server.identity === request.identity)
-  if (!existing || existing.connection === undefined || isSameProcess(existing, request)) return
-  const before = existing.lastContactMs
+  const twins = servers.all().flatMap((server) => {
+    if (server.connection === undefined || isSameProcess(server, request)) return []
+    const shared = request.directories.find(({ directory }) => servers.serverOfDirectory(directory) === server)
+    if (server.identity !== request.identity && shared === undefined) return []
+    return [{ server, shared, sequence: server.sequence }]
+  })
+  if (twins.length === 0) return
   await clock.sleep(2 * servers.heartbeatMs + 250)
-  if (existing.connection === undefined || existing.lastContactMs === before) return
-  throw new DfsError(
-    'DUPLICATE_IDENTITY',
-    `${request.address} shows the identity of cs-${existing.id}, which is live at ${existing.address}`,
-    { server: existing.id, address: existing.address },
-  )
-}
-
-/** A directory has one server: two that show the same one have a copied disk between them. */
-function refuseOthersDisks({ servers }: MasterContext, request: RequestOf<'join'>): void {
-  for (const { directory, path } of request.directories) {
-    const owner = servers.serverOfDirectory(directory)
-    if (owner === undefined || owner.identity === request.identity || owner.connection === undefined) continue
-    throw new DfsError(
-      'DUPLICATE_IDENTITY',
-      `${path} at ${request.address} is data directory ${directory}, which cs-${owner.id}, live at ${owner.address}, has`,
-      { server: owner.id, address: owner.address, directory },
-    )
+  for (const { server, shared, sequence } of twins) {
+    // Its own connection broke and it asked twice: the first of these joins has let it in.
+    if (isSameProcess(server, request)) continue
+    // Not the time of the last contact, which is put forward when the master itself stood still.
+    if (server.connection === undefined || server.sequence === sequence) continue
+    const { id, identity, address } = server
+    const claim =
+      identity === request.identity || shared === undefined
+        ? `${request.address} shows the identity of cs-${id}, which is live at ${address}`
+        : `${shared.path} at ${request.address} is data directory ${shared.directory}, which cs-${id}, live at ${address}, has`
+    const directory = shared === undefined ? {} : { directory: shared.directory }
+    throw new DfsError('DUPLICATE_IDENTITY', claim, { server: id, address, ...directory })
   }
 }
 
 function isSameProcess(server: ServerView, request: RequestOf<'join'>): boolean {
+  if (server.identity !== request.identity) return false
   const lives = new Set(server.directories.map((directory) => directory.life))
   return request.directories.some((directory) => lives.has(directory.life))
 }
