@@ -28,6 +28,8 @@ const ENDINGS_MAX = 64
  * good reason to avoid some, and would only begin another like it.
  */
 const UNDERPLACED_MS = 15 * SECOND_MS
+/** The same of a chunk that many share: nobody's reason counts for all, and what is in it lacks a replica until it is sealed. */
+const UNDERPLACED_SHARED_MS = 3 * SECOND_MS
 /**
  * A packing chunk is sealed at this age, full or not: what is dead in it comes back only then, and what lives in it is
  * repaired only then.
@@ -131,7 +133,8 @@ export class Upkeep {
     if (isTail && (tails.idleMs(handle) ?? sinceMs) >= TAIL_IDLE_MS) return 'nobody asked for this tail in a long time'
     if (chunk.shared && !isTail && sinceMs >= PACKING_MS && chunk.references > 0) return 'the packing chunk is old'
     const goal = chunk.goal || state.goal
-    if (members.length < goal && placeable >= goal && sinceMs >= UNDERPLACED_MS) return 'a full placement exists now'
+    const underplacedMs = chunk.shared ? UNDERPLACED_SHARED_MS : UNDERPLACED_MS
+    if (members.length < goal && placeable >= goal && sinceMs >= underplacedMs) return 'a full placement exists now'
     return undefined
   }
 

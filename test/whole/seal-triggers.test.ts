@@ -198,6 +198,21 @@ test('open chunks whose only server is gone do not keep others from being sealed
   })
 })
 
+test('small files stored while a server was away have all replicas within 5 s of its return', () =>
+  inCluster(42, 3, async (cluster, client, world) => {
+    cluster.chunkservers[0]!.crash(false)
+    await world.sleep(5000)
+    await client.writeFile('/small', Buffer.alloc(1000, 1))
+    const [packing] = await chunksOf(client, '/small')
+    assert.equal([packing!.state, packing!.replicas.length], ['open', 2])
+    await cluster.chunkservers[0]!.restart()
+    await world.sleep(5000)
+    const [whole] = await chunksOf(client, '/small')
+    assert.equal([whole!.state, whole!.replicas.filter(({ state }) => state === 'good').length], ['sealed', 3])
+    assert.is(sealsIn(cluster, /full placement/).length, 1)
+    assert.is((await client.fsck('/')).status, 'HEALTHY')
+  }))
+
 test('when all disks are slow the writer waits: overload does not turn into seals', () =>
   inCluster(20, 4, async (cluster, client, world) => {
     for (const { machine } of cluster.chunkservers) {
