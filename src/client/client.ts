@@ -7,98 +7,36 @@
 
 import { setMaxListeners } from 'node:events'
 import { DfsError, isDfsError } from '../base/errors.ts'
-import type { ChunkHandle, ClusterId, ServerId } from '../base/ids.ts'
+import type { ClusterId, ServerId } from '../base/ids.ts'
 import { checkPath, joinPath } from '../base/path.ts'
 import type { Io } from '../io/io.ts'
-import { type Address, parseAddress } from '../io/network.ts'
-import { Lanes } from '../rpc/lanes.ts'
 import type { DirectoryEntry, FileStat, MessageName, ReplyOf, RequestOf } from '../wire/messages.ts'
-import { Aborts } from './aborts.ts'
 import { Appender, type AppenderOptions } from './appender.ts'
 import { fileChecksum } from './checksum.ts'
-import { type Core, change } from './core.ts'
-import { FileNamer } from './file-namer.ts'
-import { type FsckChunk, type FsckDetail, type FsckPage, type FsckResult, FsckTally } from './fsck.ts'
-import { Links } from './links.ts'
-import { LocationCache } from './location-cache.ts'
-import { type By, Masters } from './masters.ts'
+import { type Core, change, makeCore } from './core.ts'
+import { addUp, type FsckResult } from './fsck.ts'
+import type { By } from './masters.ts'
+import type {
+  AttributeChanges,
+  Changed,
+  ClientOptions,
+  ClusterInfo,
+  FsckOptions,
+  ListOptions,
+  PutEntry,
+  Source,
+  StatOptions,
+  TrashEntry,
+} from './options.ts'
 import { Packer } from './packer.ts'
 import { forEachParallel } from './parallel.ts'
 import { type CallOptions, Patience, TIMEOUT_MS_DEFAULT } from './patience.ts'
-import { Peers } from './peers.ts'
+import { pour } from './pour.ts'
 import { Reader, type ReadOptions } from './reader.ts'
 import { type ReadCounts, ReplicaReader } from './replica-reader.ts'
-import { dropFault } from './retry.ts'
-import { Sessions } from './session.ts'
 import { type NewFileOptions, putSmall } from './small-files.ts'
-import { askWithTail, countTails, shortened } from './tail-length.ts'
+import { countTails, shortened, statWithTail } from './tail-length.ts'
 import { type WriteOptions, Writer } from './writer.ts'
-
-export interface ClientOptions {
-  /** Every master, as `host:port`; commas between several in one text. */
-  readonly masters: string | readonly string[]
-  /** Milliseconds without progress after which a call fails, unless it says otherwise: 30 s. */
-  readonly timeoutMs?: number | undefined
-  /** Whether sealed chunks of a chunkserver on this host may be read from its files, checked as any other read: yes. */
-  readonly directReads?: boolean | undefined
-  /** How servers name this client in their logs. */
-  readonly name?: string | undefined
-  /** Where this client is, as `dfsd chunk --zone --rack` says it of servers: nearer replicas are read first. Known by itself on a host that has a chunkserver. */
-  readonly zone?: string | undefined
-  readonly rack?: string | undefined
-  /** Gets what is no fault of the world; by default it is thrown in a turn of its own, which ends the process. */
-  readonly onBug?: ((error: unknown) => void) | undefined
-}
-
-/** What a file's bytes may come as. Bytes are not copied and must not be changed until the call has ended. */
-export type Source = Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>
-
-/** What this cluster is. */
-export type ClusterInfo = ReplyOf<'clusterInfo'>
-export type TrashEntry = ReplyOf<'trashList'>['entries'][number]
-/** The size and content version after a change. */
-export type Changed = ReplyOf<'truncateFile'>
-
-export interface StatOptions extends CallOptions {
-  /** Count the chunks of a file: a walk over its extents, at the master. */
-  readonly withChunks?: boolean
-}
-
-export interface ListOptions extends CallOptions {
-  /** The last name of the page before; from the first when left out. */
-  readonly after?: string | undefined
-  /** Entries, 1 .. 5000; 1000 when left out. */
-  readonly limit?: number | undefined
-}
-
-export interface AttributeChanges {
-  /** Permission bits, 0 .. 0o7777. */
-  readonly mode?: number | undefined
-  readonly owner?: string | undefined
-  readonly group?: string | undefined
-  /** Replicas wanted, 1 .. REPLICAS_MAX. */
-  readonly goal?: number | undefined
-  /** Ms since 1970. */
-  readonly mtimeMs?: number | undefined
-  /** Extended attributes: a text sets one, null removes it. */
-  readonly attributes?: Readonly<Record<string, string | null>> | undefined
-}
-
-export interface FsckOptions extends CallOptions {
-  /** What `onPage` is shown besides what is not in order: nothing when left out. */
-  readonly detail?: FsckDetail | undefined
-  /** Judge as if this server were gone. */
-  readonly without?: ServerId | undefined
-  /** Each page as it comes, with its chunks by handle. */
-  readonly onPage?: ((page: FsckPage, chunks: ReadonlyMap<ChunkHandle, FsckChunk>) => void | Promise<void>) | undefined
-}
-
-/** A file of `putMany`. */
-export interface PutEntry extends WriteOptions {
-  readonly path: string
-  /** Opened when its turn comes. */
-  readonly data: Source | (() => Source | Promise<Source>)
-}
 
 const LIST_LIMIT = 1000
 const PARALLEL_DEFAULT = 16
@@ -113,22 +51,10 @@ export class Client {
   #cluster: ClusterInfo | undefined
 
   private constructor(io: Io, options: ClientOptions) {
-    const links = new Links(io, options.name ?? 'client', options.onBug ?? throwLater)
-    const masters = new Masters(links, io.entropy, addressesOf(options.masters))
     // Every call under way listens to it, hundreds at once; that is no leak.
     setMaxListeners(0, this.#closing.signal)
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS_DEFAULT
-    const sessions = new Sessions(io.clock, io.entropy, (session) => {
-      const patience = new Patience(io.clock, { signal: this.#closing.signal }, this.#timeoutMs)
-      // One that fails is followed by another; ten minutes of failures are what ends a session anyway.
-      masters.ask('renewSession', { session: session.id }, patience).catch(dropFault)
-    })
-    const locations = new LocationCache()
-    const peers = new Peers(io, { zone: options.zone ?? '', rack: options.rack ?? '' }, links.ownHosts)
-    const aborts = new Aborts()
-    const namer = new FileNamer(io.clock, aborts, links)
-    const parts = { lanes: new Lanes(), namer, aborts, closing: this.#closing.signal }
-    this.#core = { io, links, masters, sessions, locations, peers, ...parts }
+    this.#core = makeCore(io, options, this.#timeoutMs, this.#closing.signal)
     this.#packer = new Packer(this.#core)
     this.#replicas = new ReplicaReader(this.#core, options.directReads ?? true)
   }
@@ -178,13 +104,7 @@ export class Client {
    */
   async stat(path: string, options: StatOptions = {}): Promise<FileStat> {
     checkPath(path)
-    const patience = this.#patience(options)
-    const { withChunks = false } = options
-    const first = await this.#core.masters.ask('stat', { path, withChunks }, patience)
-    if (first.tail === undefined) return first
-    const ask = async () => ({ stat: await this.#core.masters.ask('stat', { path, withChunks }, patience) })
-    const { reply, tailBytes } = await askWithTail(this.#core, ask, patience, { stat: first })
-    return tailBytes === 0 ? reply.stat : { ...reply.stat, size: reply.stat.size + tailBytes }
+    return await statWithTail(this.#core, path, options.withChunks ?? false, this.#patience(options))
   }
 
   async exists(path: string, options: CallOptions = {}): Promise<boolean> {
@@ -478,15 +398,7 @@ export class Client {
    */
   async fsck(path = '/', options: FsckOptions = {}): Promise<FsckResult> {
     const { detail = 'problems', without, onPage } = options
-    const tally = new FsckTally(path)
-    let after: FsckPage['next']
-    do {
-      const page: FsckPage = await this.#ask('fsck', { path, after, detail, without }, options, path)
-      const chunks = tally.add(page)
-      await onPage?.(page, chunks)
-      after = page.next
-    } while (after !== undefined)
-    return tally.result()
+    return await addUp(path, (after) => this.#ask('fsck', { path, after, detail, without }, options, path), onPage)
   }
 
   /**
@@ -583,32 +495,4 @@ export class Client {
   #patience(options: CallOptions): Patience {
     return new Patience(this.#core.io.clock, options, this.#timeoutMs)
   }
-}
-
-/** Everything of `data` into the writer, then closes it; a failure of either aborts it. @returns bytes written */
-async function pour(data: Source, writer: Writer): Promise<number> {
-  try {
-    if (data instanceof Uint8Array) await writer.write(data)
-    else for await (const bytes of data) await writer.write(bytes)
-    await writer.close()
-    return writer.bytesWritten
-  } catch (error) {
-    await writer.abort()
-    throw error
-  }
-}
-
-function addressesOf(masters: string | readonly string[]): Address[] {
-  const texts = (typeof masters === 'string' ? [masters] : masters).flatMap((text) => text.split(','))
-  return texts.map((text) => {
-    const address = parseAddress(text.trim())
-    if (address !== undefined && address.port > 0) return address
-    throw new DfsError('INVALID_ARGUMENT', `a master's address is host:port, not '${text}'`, { address: text })
-  })
-}
-
-function throwLater(error: unknown): void {
-  queueMicrotask(() => {
-    throw error
-  })
 }

@@ -12,6 +12,7 @@
 import { type ChunkHandle, formatHandle, formatServer, type ServerId } from '../base/ids.ts'
 import type { ReplyOf, RequestOf } from '../wire/messages.ts'
 import { HandleSet } from './handle-set.ts'
+import type { FsckOptions } from './options.ts'
 
 const PROBLEMS_MAX = 100_000
 
@@ -64,6 +65,23 @@ export interface FsckResult {
   /** What the failure of one more server would cost; most chunks first. */
   readonly exposure: readonly FsckExposure[]
   readonly warnings: readonly string[]
+}
+
+/** Goes through all pages of a check. @param ask  the page that goes on at `after`; the first when undefined */
+export async function addUp(
+  path: string,
+  ask: (after: FsckPage['next']) => Promise<FsckPage>,
+  onPage: FsckOptions['onPage'],
+): Promise<FsckResult> {
+  const tally = new FsckTally(path)
+  let after: FsckPage['next']
+  do {
+    const page = await ask(after)
+    const chunks = tally.add(page)
+    await onPage?.(page, chunks)
+    after = page.next
+  } while (after !== undefined)
+  return tally.result()
 }
 
 export class FsckTally {

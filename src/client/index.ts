@@ -9,7 +9,8 @@
 
 import type { Io } from '../io/io.ts'
 import { nodeIo } from '../io/node/io.ts'
-import { Client, type ClientOptions } from './client.ts'
+import { Client } from './client.ts'
+import type { ClientOptions } from './options.ts'
 import type { CallOptions } from './patience.ts'
 
 export interface ConnectOptions extends ClientOptions, CallOptions {
@@ -30,19 +31,7 @@ export function connect(target: string | ConnectOptions): Promise<Client> {
 export { DfsError, ErrorCode, type ErrorDetail, isDfsError } from '../base/errors.ts'
 export type { DirectoryEntry, FileStat } from '../wire/messages.ts'
 export type { Appender, AppenderOptions } from './appender.ts'
-export {
-  type AttributeChanges,
-  type Changed,
-  Client,
-  type ClientOptions,
-  type ClusterInfo,
-  type FsckOptions,
-  type ListOptions,
-  type PutEntry,
-  type Source,
-  type StatOptions,
-  type TrashEntry,
-} from './client.ts'
+export { Client } from './client.ts'
 export type {
   FsckChunk,
   FsckDetail,
@@ -53,6 +42,18 @@ export type {
   FsckResult,
   FsckStatus,
 } from './fsck.ts'
+export type {
+  AttributeChanges,
+  Changed,
+  ClientOptions,
+  ClusterInfo,
+  FsckOptions,
+  ListOptions,
+  PutEntry,
+  Source,
+  StatOptions,
+  TrashEntry,
+} from './options.ts'
 export { forEachParallel } from './parallel.ts'
 export type { CallOptions } from './patience.ts'
 export type { Range, Reader, ReadOptions } from './reader.ts'

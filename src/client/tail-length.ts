@@ -53,6 +53,20 @@ export async function askWithTail<T extends { readonly stat: FileStat }>(
   }
 }
 
+/** What the master says of an inode, with what the tail has counted in its size. Errors: those of `stat`, TIMEOUT, ABORTED. */
+export async function statWithTail(
+  core: Core,
+  path: string,
+  withChunks: boolean,
+  patience: Patience,
+): Promise<FileStat> {
+  const first = await core.masters.ask('stat', { path, withChunks }, patience)
+  if (first.tail === undefined) return first
+  const ask = async () => ({ stat: await core.masters.ask('stat', { path, withChunks }, patience) })
+  const { reply, tailBytes } = await askWithTail(core, ask, patience, { stat: first })
+  return tailBytes === 0 ? reply.stat : { ...reply.stat, size: reply.stat.size + tailBytes }
+}
+
 async function sealTail(
   core: Core,
   { handle, server }: NonNullable<FileStat['tail']>,

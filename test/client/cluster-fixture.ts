@@ -1,7 +1,8 @@
 // A cluster in the simulated world: the real master, chunkservers that can be told to fail, and a client.
 
 import { type DfsError, type ErrorCode, isDfsError } from '../../src/base/errors.ts'
-import { Client, type ClientOptions } from '../../src/client/client.ts'
+import { Client } from '../../src/client/client.ts'
+import type { ClientOptions } from '../../src/client/options.ts'
 import type { Io } from '../../src/io/io.ts'
 import type { MasterOptions } from '../../src/master/node.ts'
 import { SimMaster } from '../sim/sim-master.ts'

@@ -1,7 +1,8 @@
 // A whole cluster in the simulated world: one master, some chunkservers, clients with the real library.
 
 import { type Chunkserver, type ChunkserverOptions, startChunkserver } from '../../src/chunkserver/node.ts'
-import { Client, type ClientOptions } from '../../src/client/client.ts'
+import { Client } from '../../src/client/client.ts'
+import type { ClientOptions } from '../../src/client/options.ts'
 import { formatAddress } from '../../src/io/network.ts'
 import type { MasterOptions } from '../../src/master/node.ts'
 import type { SimMachine } from './machine.ts'

@@ -3,7 +3,8 @@
 
 import path from 'node:path'
 import fs from 'fs-extra'
-import { Client, type ClientOptions } from '../../src/client/client.ts'
+import { Client } from '../../src/client/client.ts'
+import type { ClientOptions } from '../../src/client/options.ts'
 import { nodeIo } from '../../src/io/node/io.ts'
 import { buildPrograms, Daemon, killAll, scratchDirectory } from '../cluster/harness.ts'
 import { Hosts } from './hosts.ts'
