@@ -14,19 +14,20 @@ import type { DirectoryEntry, FileStat, MessageName, ReplyOf, RequestOf } from '
 import { Appender, type AppenderOptions } from './appender.ts'
 import { fileChecksum } from './checksum.ts'
 import { type Core, change, makeCore } from './core.ts'
-import { addUp, type FsckResult } from './fsck.ts'
+import { addUp, type FsckOptions, type FsckResult } from './fsck.ts'
 import type { By } from './masters.ts'
 import type {
   AttributeChanges,
   Changed,
   ClientOptions,
   ClusterInfo,
-  FsckOptions,
   ListOptions,
+  NewFileOptions,
   PutEntry,
   Source,
   StatOptions,
   TrashEntry,
+  WriteOptions,
 } from './options.ts'
 import { Packer } from './packer.ts'
 import { forEachParallel } from './parallel.ts'
@@ -34,9 +35,9 @@ import { type CallOptions, Patience, TIMEOUT_MS_DEFAULT } from './patience.ts'
 import { pour } from './pour.ts'
 import { Reader, type ReadOptions } from './reader.ts'
 import { type ReadCounts, ReplicaReader } from './replica-reader.ts'
-import { type NewFileOptions, putSmall } from './small-files.ts'
+import { putSmall } from './small-files.ts'
 import { countTails, shortened, statWithTail } from './tail-length.ts'
-import { type WriteOptions, Writer } from './writer.ts'
+import { Writer } from './writer.ts'
 
 const LIST_LIMIT = 1000
 const PARALLEL_DEFAULT = 16

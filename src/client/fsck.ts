@@ -12,7 +12,7 @@
 import { type ChunkHandle, formatHandle, formatServer, type ServerId } from '../base/ids.ts'
 import type { ReplyOf, RequestOf } from '../wire/messages.ts'
 import { HandleSet } from './handle-set.ts'
-import type { FsckOptions } from './options.ts'
+import type { CallOptions } from './patience.ts'
 
 const PROBLEMS_MAX = 100_000
 
@@ -21,6 +21,15 @@ export type FsckChunk = FsckPage['chunks'][number]
 export type FsckFile = FsckPage['rows'][number]
 export type FsckDetail = RequestOf<'fsck'>['detail']
 export type FsckStatus = 'HEALTHY' | 'DEGRADED' | 'DAMAGED'
+
+export interface FsckOptions extends CallOptions {
+  /** What `onPage` is shown besides what is not in order: nothing when left out. */
+  readonly detail?: FsckDetail | undefined
+  /** Judge as if this server were gone. */
+  readonly without?: ServerId | undefined
+  /** Each page as it comes, with its chunks by handle. */
+  readonly onPage?: ((page: FsckPage, chunks: ReadonlyMap<ChunkHandle, FsckChunk>) => void | Promise<void>) | undefined
+}
 
 export interface FsckProblem {
   readonly path: string

@@ -37,6 +37,7 @@ export type {
   FsckDetail,
   FsckExposure,
   FsckFile,
+  FsckOptions,
   FsckPage,
   FsckProblem,
   FsckResult,
@@ -47,16 +48,16 @@ export type {
   Changed,
   ClientOptions,
   ClusterInfo,
-  FsckOptions,
   ListOptions,
+  NewFileOptions,
   PutEntry,
   Source,
   StatOptions,
   TrashEntry,
+  WriteOptions,
 } from './options.ts'
 export { forEachParallel } from './parallel.ts'
 export type { CallOptions } from './patience.ts'
 export type { Range, Reader, ReadOptions } from './reader.ts'
 export type { ReadCounts } from './replica-reader.ts'
-export type { NewFileOptions } from './small-files.ts'
-export type { WriteOptions, Writer } from './writer.ts'
+export type { Writer } from './writer.ts'

@@ -1,10 +1,7 @@
 // What programs give a client, and what it gives them, where no other part of the library says so.
 
-import type { ChunkHandle, ServerId } from '../base/ids.ts'
 import type { ReplyOf } from '../wire/messages.ts'
-import type { FsckChunk, FsckDetail, FsckPage } from './fsck.ts'
 import type { CallOptions } from './patience.ts'
-import type { WriteOptions } from './writer.ts'
 
 export interface ClientOptions {
   /** Every master, as `host:port`; commas between several in one text. */
@@ -56,13 +53,25 @@ export interface AttributeChanges {
   readonly attributes?: Readonly<Record<string, string | null>> | undefined
 }
 
-export interface FsckOptions extends CallOptions {
-  /** What `onPage` is shown besides what is not in order: nothing when left out. */
-  readonly detail?: FsckDetail | undefined
-  /** Judge as if this server were gone. */
-  readonly without?: ServerId | undefined
-  /** Each page as it comes, with its chunks by handle. */
-  readonly onPage?: ((page: FsckPage, chunks: ReadonlyMap<ChunkHandle, FsckChunk>) => void | Promise<void>) | undefined
+/** What a new file starts with. */
+export interface NewFileOptions {
+  /** Permission bits, 0 .. 0o7777; 0o644 by default. */
+  readonly mode?: number | undefined
+  readonly owner?: string | undefined
+  readonly group?: string | undefined
+  /** Replicas wanted; the cluster's default when left out or 0. */
+  readonly goal?: number | undefined
+  /** Modification time, ms since 1970; the time of the last change when left out. */
+  readonly mtimeMs?: number | undefined
+}
+
+export interface WriteOptions extends NewFileOptions, CallOptions {
+  /** Replace a file of that name (it goes to the trash). Otherwise ALREADY_EXISTS. */
+  readonly overwrite?: boolean | undefined
+  /** Add to the end of an existing file. */
+  readonly append?: boolean | undefined
+  /** Put the bytes in place of those from this file offset on; the file must exist, and grows if need be. */
+  readonly at?: number | undefined
 }
 
 /** A file of `putMany`. */

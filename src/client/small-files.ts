@@ -4,21 +4,10 @@
 
 import { isDfsError } from '../base/errors.ts'
 import { type Core, change } from './core.ts'
+import type { NewFileOptions } from './options.ts'
 import type { Packer } from './packer.ts'
 import type { Patience } from './patience.ts'
 import type { Extent } from './placed.ts'
-
-/** What a new file starts with. */
-export interface NewFileOptions {
-  /** Permission bits, 0 .. 0o7777; 0o644 by default. */
-  readonly mode?: number | undefined
-  readonly owner?: string | undefined
-  readonly group?: string | undefined
-  /** Replicas wanted; the cluster's default when left out or 0. */
-  readonly goal?: number | undefined
-  /** Modification time, ms since 1970; the time of the last change when left out. */
-  readonly mtimeMs?: number | undefined
-}
 
 const FILE_MODE_DEFAULT = 0o644
 

@@ -21,22 +21,14 @@ import { EXTENTS_PER_REQUEST_MAX, PIECE_BYTES } from '../base/limits.ts'
 import type { SealClaim } from './chunk-run.ts'
 import { ChunkStream } from './chunk-stream.ts'
 import { type Core, change } from './core.ts'
+import type { WriteOptions } from './options.ts'
 import type { Packer } from './packer.ts'
-import { type CallOptions, linkSignals, Patience } from './patience.ts'
+import { linkSignals, Patience } from './patience.ts'
 import { PieceCutter } from './pieces.ts'
 import type { Extent } from './placed.ts'
 import { asFault, dropFault } from './retry.ts'
 import type { Session } from './session.ts'
-import { type NewFileOptions, newInodeOf, packAnd, putSmall } from './small-files.ts'
-
-export interface WriteOptions extends NewFileOptions, CallOptions {
-  /** Replace a file of that name (it goes to the trash). Otherwise ALREADY_EXISTS. */
-  readonly overwrite?: boolean | undefined
-  /** Add to the end of an existing file. */
-  readonly append?: boolean | undefined
-  /** Put the bytes in place of those from this file offset on; the file must exist, and grows if need be. */
-  readonly at?: number | undefined
-}
+import { newInodeOf, packAnd, putSmall } from './small-files.ts'
 
 /** What becomes of the bytes. */
 type Purpose =
