@@ -32,6 +32,9 @@ const targets: Readonly<Record<string, Readonly<Record<string, Target>>>> = {
     sequential: large('ratio', 0.9, 1.3),
     'random 4 KiB': large('ratio', 0.25, 0.4),
     'random 64 KiB': large('ratio', 0.6, 0.8),
+    'sequential direct': large('ratio', 0.9, 1.3),
+    'random 4 KiB direct': large('ratio', 0.25, 0.4),
+    'random 64 KiB direct': large('ratio', 0.6, 0.8),
   },
   'metadata-ops': {
     creates: large('ratio', 0.25, 0.35, 'creates by fsync'),
