@@ -65,7 +65,11 @@ try {
     await cluster.hosts.heal(name)
     await whole(client)
     // With what its return made too many, the next server's death would lack nothing, and nothing would be copied.
-    await until('trimmed', () => reportOf(client), ({ repair }) => repair.overReplicated === 0)
+    await until(
+      'trimmed',
+      () => reportOf(client),
+      ({ repair }) => repair.overReplicated === 0,
+    )
     return {
       way,
       cuttingMs: Math.round(startMs - beginMs),
