@@ -113,7 +113,7 @@ test('whoever gives up or runs out of time leaves the others alone, in the queue
     await world.sleep(1)
     const queued = groups.add('a3', 1, 1000, signal)
     const late = groups.add('a4', 1, 20, undefined)
-    late.catch(() => {})
+    late.catch(() => {}) // looked at below, after it has failed
     runs[0]!.members[1]!.last = new DfsError('NO_SERVERS', 'too few')
     controller.abort()
     await rejects(underWay, 'ABORTED')
@@ -148,7 +148,7 @@ test('patience that is renewed elsewhere lasts; what ends it names the last faul
   withGroups(async (groups, runs, world) => {
     const patience = new Patience(world.machine('a').io.clock, { timeoutMs: 100 })
     const answer = addPatiently(groups, 'a1', 1, patience)
-    answer.catch(() => {})
+    answer.catch(() => {}) // looked at below, after it has failed
     await world.sleep(80)
     patience.progress()
     await world.sleep(80)
